@@ -1,0 +1,40 @@
+# make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
+# make test     lint, types and every test
+# Both set up .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+
+ifndef RUN
+RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)
+endif
+
+.PHONY: search test format clean
+.DELETE_ON_ERROR:
+
+search: .venv/installed
+	$(BIN)/python search.py digits --out $(RUN)
+	$(BIN)/python -m experiments.retrain_front $(RUN) --cells 3
+	$(BIN)/python -m nas.draw $(RUN)
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-compile: Python compiles what is imported, far less than what is installed.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d: name one with make PYTHON=…" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
+	touch $@
