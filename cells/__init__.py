@@ -1,0 +1,1 @@
+"""What networks are made of: operations, search spaces, cells, supernets, networks."""

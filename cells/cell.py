@@ -1,0 +1,195 @@
+"""Wiring that mixed and discrete networks share: cells, stem, reductions, head.
+
+What stands on an edge is the caller's: `make_edge` builds it and `run_edge` calls it. The mixed
+network puts every candidate there, the discrete one a single operation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cells.errors import InputError
+from cells.ops import FactorizedReduce, Norm, relu_conv_norm
+from cells.space import SearchSpace
+
+MakeEdge = Callable[[int, int, int], nn.Module | None]
+"""(row of the architecture table, channels, stride) -> module, or None for an absent edge."""
+RunEdge = Callable[[nn.Module, int, Tensor], Tensor | None]
+"""(edge module, row, input) -> output, or None for zeros."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Everything about a network but its cells' operations."""
+
+    space: SearchSpace
+    in_channels: int
+    num_classes: int
+    height: int
+    """Image height in pixels."""
+    width: int
+    """Image width in pixels."""
+    channels: int
+    """Width of the first cells; doubled at each of the two reductions."""
+    num_cells: int
+    """Searched cells from stem to head."""
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "num_classes", "height", "width", "channels", "num_cells"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def reductions(self) -> frozenset[int]:
+        """Cells at which the image is halved: at one and two thirds of the depth."""
+        n = self.num_cells
+        return frozenset({n // 3, 2 * n // 3}) if n >= 3 else frozenset(range(1, n))
+
+
+class Cell(nn.Module):
+    """One cell of `space`; every node is the sum of its incoming edges."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        kind: str,
+        in_channels: tuple[int, ...],
+        halved: tuple[bool, ...],
+        channels: int,
+        stride: int,
+        norm: Norm,
+        make_edge: MakeEdge,
+    ) -> None:
+        """
+        Args:
+            in_channels: channels of each of the cell's inputs.
+            halved: which inputs are twice as large as the last one and have to be halved first.
+            channels: channels of every node.
+            stride: stride of the edges that leave the cell's inputs.
+        """
+        super().__init__()
+        self.space = space
+        self.stride = stride
+        self.first_row = space.first_edge(kind)
+        self.inputs = nn.ModuleList()
+        if space.concat:
+            self.inputs.extend(
+                FactorizedReduce(c, channels, norm)
+                if half
+                else relu_conv_norm(c, channels, 1, 1, norm)
+                for c, half in zip(in_channels, halved, strict=True)
+            )
+        self.edges = nn.ModuleDict()
+        for i, (source, _) in enumerate(space.cell_edges):
+            edge_stride = stride if source < space.num_inputs else 1
+            edge = make_edge(self.first_row + i, channels, edge_stride)
+            if edge is not None:
+                self.edges[str(i)] = edge
+
+    def forward(self, inputs: list[Tensor], run_edge: RunEdge) -> Tensor:
+        """Maps the cell's inputs (batch, channels, height, width) to its output."""
+        if self.space.concat:
+            inputs = [project(x) for project, x in zip(self.inputs, inputs, strict=True)]
+        states = list(inputs)
+        edge = 0
+        for target in range(self.space.num_nodes):
+            node: Tensor | None = None
+            for source in range(self.space.num_inputs + target):
+                if str(edge) in self.edges:
+                    module = self.edges[str(edge)]
+                    out = run_edge(module, self.first_row + edge, states[source])
+                    if out is not None:
+                        node = out if node is None else node + out
+                edge += 1
+            if node is None:  # every incoming edge is absent
+                node = torch.zeros_like(inputs[0][:, :, :: self.stride, :: self.stride])
+            states.append(node)
+        return torch.cat(states[self.space.num_inputs :], 1) if self.space.concat else states[-1]
+
+
+class ReductionBlock(nn.Module):
+    """Residual block that halves the image and doubles the channels (NAS-Bench-201, section 2.1)."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            relu_conv_norm(in_channels, out_channels, 3, 2, norm),
+            relu_conv_norm(out_channels, out_channels, 3, 1, norm),
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
+
+
+class Body(nn.Module):
+    """Stem, cells with two reductions, head: a whole network around its edges.
+
+    `forward(x, run_edge)` maps images (batch, in_channels, height, width) to logits
+    (batch, num_classes).
+    """
+
+    def __init__(self, skeleton: Skeleton, norm: Norm, make_edge: MakeEdge) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        space = skeleton.space
+        channels = skeleton.channels
+        stem_channels = space.stem_multiplier * channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(skeleton.in_channels, stem_channels, 3, padding=1, bias=False),
+            norm(stem_channels),
+        )
+        self.layers = nn.ModuleList()
+        self.widths: list[int] = []
+        """Channels of each layer's output."""
+        history = [stem_channels] * space.num_inputs
+        halved = [False] * space.num_inputs  # is this input still of the size before a reduction?
+        for i in range(skeleton.num_cells):
+            reduces = i in skeleton.reductions
+            channels = 2 * channels if reduces else channels
+            if reduces and "reduce" not in space.kinds:
+                self.layers.append(ReductionBlock(history[-1], channels, norm))
+                self.widths.append(channels)
+                history, halved = [*history[1:], channels], [False] * space.num_inputs
+                reduces = False
+            kind = "reduce" if reduces else space.kinds[0]
+            cell = Cell(
+                space,
+                kind,
+                tuple(history),
+                tuple(halved),
+                channels,
+                2 if reduces else 1,
+                norm,
+                make_edge,
+            )
+            self.layers.append(cell)
+            self.widths.append(channels * (space.num_nodes if space.concat else 1))
+            history = [*history[1:], self.widths[-1]]
+            halved = [reduces] * (space.num_inputs - 1) + [False]
+        # A space of constant width ends its cells with a bare sum, which has to be normalised.
+        self.tail = nn.Identity() if space.concat else nn.Sequential(norm(history[-1]), nn.ReLU())
+        self.classifier = nn.Linear(history[-1], skeleton.num_classes)
+
+    def features(self, x: Tensor, run_edge: RunEdge) -> list[Tensor]:
+        """Returns the output of every layer."""
+        history = [self.stem(x)] * self.skeleton.space.num_inputs
+        outputs = []
+        for layer in self.layers:
+            out = layer(history, run_edge) if isinstance(layer, Cell) else layer(history[-1])
+            outputs.append(out)
+            history = [*history[1:], out]
+        return outputs
+
+    def head(self, features: Tensor) -> Tensor:
+        """Maps the last layer's output to class logits (batch, num_classes)."""
+        pooled = F.adaptive_avg_pool2d(self.tail(features), 1)
+        return self.classifier(pooled.flatten(1))
+
+    def forward(self, x: Tensor, run_edge: RunEdge) -> Tensor:
+        return self.head(self.features(x, run_edge)[-1])

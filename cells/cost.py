@@ -1,0 +1,182 @@
+"""What an architecture costs: (edges, ops) tables of parameters, multiply–adds and latency.
+
+A cost is additive: a network costs `base` (stem, projections, reductions, head) plus one entry of
+the table per edge, summed over all cells of the edge's kind.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cells.cell import Body, Skeleton
+from cells.errors import InputError
+from cells.ops import Zero, build_op
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable:
+    """One additive cost.
+
+    Attributes:
+        name: `params` (numbers), `flops` (multiply–adds per image), `latency` (milliseconds per
+            batch) or `kl` (nats).
+        base: cost of the network without any operation.
+        table: (edges, ops) float64, what an operation adds.
+    """
+
+    name: str
+    base: float
+    table: Tensor
+
+    def total(self, choices: Sequence[int]) -> float:
+        """Cost of a discrete network, one column number per edge."""
+        return self.base + float(self.table[range(len(choices)), list(choices)].sum())
+
+    def totals(self, choices: Tensor) -> Tensor:
+        """Costs (n) of discrete networks (n, edges), float64."""
+        rows = self.table.expand(len(choices), -1, -1)
+        return self.base + rows.gather(2, choices[:, :, None]).sum(dim=(1, 2))
+
+    def expected(self, probs: Tensor) -> Tensor:
+        """Expected cost (…) of architecture distributions (…, edges, ops)."""
+        return self.base + (probs.double() * self.table).sum(dim=(-2, -1))
+
+    @property
+    def low(self) -> float:
+        """Cost of the cheapest architecture with one operation on each edge."""
+        return self.base + float(self.table.min(dim=1).values.sum())
+
+    @property
+    def high(self) -> float:
+        """Cost of the dearest architecture with one operation on each edge."""
+        return self.base + float(self.table.max(dim=1).values.sum())
+
+    def unit(self) -> tuple[Tensor, float]:
+        """Table and base of the same cost on a scale where the cheapest is 0 and the dearest 1.
+
+        Raises:
+            InputError: if all architectures cost the same.
+        """
+        span = self.high - self.low
+        if span <= 0:
+            raise InputError(f"every cell costs the same {self.name}: choose another cost")
+        return self.table / span, (self.base - self.low) / span
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an operation stands: everything its cost depends on."""
+
+    row: int
+    channels: int
+    stride: int
+    height: int
+    width: int
+
+
+def sites(skeleton: Skeleton) -> list[Site]:
+    """Returns the size of every edge's input in every cell, by a pass without data."""
+    found = []
+
+    def make_edge(row: int, channels: int, stride: int) -> nn.Module:
+        return Zero(stride)
+
+    def run_edge(edge: nn.Module, row: int, x: Tensor) -> Tensor:
+        assert isinstance(edge, Zero)
+        found.append(Site(row, x.shape[1], edge.stride, x.shape[2], x.shape[3]))
+        return edge(x)
+
+    with torch.device("meta"):
+        image = torch.empty(1, skeleton.in_channels, skeleton.height, skeleton.width)
+        Body(skeleton, nn.BatchNorm2d, make_edge)(image, run_edge)
+    return found
+
+
+class _Empty(nn.Module):
+    """The network of a skeleton without any operation."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.body = Body(skeleton, nn.BatchNorm2d, lambda row, channels, stride: None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x, lambda edge, row, h: None)
+
+
+def _table(
+    skeleton: Skeleton, name: str, measure: Callable[[nn.Module, Tensor], float], image: Tensor
+) -> CostTable:
+    """Measures the empty network and each operation at each of its sizes, every size once."""
+    space = skeleton.space
+    device = image.device
+    with device:
+        base = measure(_Empty(skeleton), image)
+    table = torch.zeros(space.num_edges, len(space.ops), dtype=torch.float64)
+    known: dict[tuple[object, ...], float] = {}
+    for site in sites(skeleton):
+        for column, op in enumerate(space.ops):
+            if column == space.none:
+                continue
+            key = (op, site.channels, site.stride, site.height, site.width)
+            if key not in known:
+                with device:
+                    module = build_op(op, site.channels, site.stride)
+                    x = torch.empty(len(image), site.channels, site.height, site.width)
+                known[key] = measure(module, x)
+            table[site.row, column] += known[key]
+    return CostTable(name, base, table)
+
+
+def _params(module: nn.Module, x: Tensor) -> float:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _flops(module: nn.Module, x: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        module.eval()(x)
+    return counter.get_total_flops() / 2  # torch counts a multiply–add as two
+
+
+def _milliseconds(module: nn.Module, x: Tensor) -> float:
+    """Median wall-clock time of a forward pass in evaluation mode."""
+    if isinstance(module, nn.Identity):
+        return 0.0
+    module.eval()
+    x.normal_()
+    times = []
+    with torch.inference_mode():
+        for _ in range(15):
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            module(x)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times[5:])
+
+
+COSTS = ("params", "flops", "latency", "kl")
+
+
+def cost_table(
+    name: str, skeleton: Skeleton, *, device: torch.device | None = None, latency_batch: int = 1
+) -> CostTable:
+    """Counts or measures one cost of every operation of a skeleton.
+
+    Args:
+        name: `params`, `flops` or `latency`.
+        device: where latency is measured; by default the CPU.
+        latency_batch: images per batch for latency.
+    """
+    shape = (skeleton.in_channels, skeleton.height, skeleton.width)
+    if name == "latency":
+        image = torch.empty(latency_batch, *shape, device=device or torch.device("cpu"))
+        return _table(skeleton, name, _milliseconds, image)
+    measure = {"params": _params, "flops": _flops}[name]
+    return _table(skeleton, name, measure, torch.empty(1, *shape, device="meta"))

@@ -1,0 +1,103 @@
+"""Search spaces: which cells exist, how their nodes are joined, what may stand on an edge."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from cells.errors import unknown
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A family of cells.
+
+    A cell is a directed acyclic graph. States `0 … num_inputs-1` are the cell's inputs, states
+    `num_inputs … num_inputs+num_nodes-1` its inner nodes; every earlier state is joined to every
+    inner node by an edge that carries one of `ops`. Edges are ordered by target, then source,
+    and the kinds of cell follow one another, so that an architecture is a `(edges, ops)` table.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    """Candidate operations, the columns of every table."""
+    kinds: tuple[str, ...]
+    """Kinds of cell with an architecture of their own."""
+    num_inputs: int
+    """Inputs of a cell: outputs of the cells before it."""
+    num_nodes: int
+    """Inner nodes of a cell."""
+    inputs_per_node: int | None
+    """Edges a discrete cell keeps per node; None keeps every edge, `none` allowed."""
+    concat: bool
+    """True: a cell's output is the concatenation of its inner nodes, and its inputs are projected
+    to the cell's width first. False: the output is the last node, and the width is constant."""
+    stem_multiplier: int
+    """Width of the stem in multiples of the first cells' width."""
+
+    @cached_property
+    def cell_edges(self) -> tuple[tuple[int, int], ...]:
+        """(source state, target state) of each edge of one cell."""
+        first = self.num_inputs
+        return tuple((i, j) for j in range(first, first + self.num_nodes) for i in range(j))
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of all kinds together: the rows of every table."""
+        return len(self.kinds) * len(self.cell_edges)
+
+    @property
+    def none(self) -> int:
+        """Column of the operation that stands for an absent edge."""
+        return self.ops.index("none")
+
+    def first_edge(self, kind: str) -> int:
+        """Row at which the edges of one kind of cell begin."""
+        return self.kinds.index(kind) * len(self.cell_edges)
+
+
+SPACES: dict[str, SearchSpace] = {
+    space.name: space
+    for space in (
+        # Liu, Simonyan, Yang: DARTS (2019), section 3.1.
+        SearchSpace(
+            name="darts",
+            ops=(
+                "none",
+                "max_pool_3x3",
+                "avg_pool_3x3",
+                "skip_connect",
+                "sep_conv_3x3",
+                "sep_conv_5x5",
+                "dil_conv_3x3",
+                "dil_conv_5x5",
+            ),
+            kinds=("normal", "reduce"),
+            num_inputs=2,
+            num_nodes=4,
+            inputs_per_node=2,
+            concat=True,
+            stem_multiplier=3,
+        ),
+        # Dong, Yang: NAS-Bench-201 (2020), section 2.1.
+        SearchSpace(
+            name="nasbench201",
+            ops=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+            kinds=("cell",),
+            num_inputs=1,
+            num_nodes=3,
+            inputs_per_node=None,
+            concat=False,
+            stem_multiplier=1,
+        ),
+    )
+}
+
+
+def find_space(name: str) -> SearchSpace:
+    """Returns a space by name.
+
+    Raises:
+        InputError: if there is no such space.
+    """
+    if name not in SPACES:
+        raise unknown("search space", name, SPACES)
+    return SPACES[name]

@@ -1,0 +1,102 @@
+"""Strict JSON for genotypes: text is bounded before it is parsed, values are checked after.
+
+Files come from strangers, so whatever is not fully understood is refused with one line.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from cells.errors import InputError
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 8
+TOO_LONG = f"a genotype must not be longer than {MAX_BYTES // 1024} KiB"
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[][(){}]', re.DOTALL)  # a string, or one bracket
+
+
+def load_json(text: str) -> Any:
+    """`json.loads` without its leniencies: NaN, infinity, duplicate keys, lone surrogates.
+
+    Raises:
+        InputError: for those, for what is not JSON, and as `check_text`.
+    """
+    check_text(text)
+    try:
+        data = json.loads(
+            text,
+            parse_constant=_number,
+            parse_float=_number,
+            parse_int=_number,
+            object_pairs_hook=_object,
+        )
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg}, {error.lineno}:{error.colno}") from None
+    except UnicodeEncodeError:
+        raise InputError("a genotype must not hold lone surrogates: \\ud800 to \\udfff") from None
+    return data
+
+
+def check_text(text: str) -> None:
+    """Bounds what a parser will see: parsers recurse, and long numbers or names take long.
+
+    Raises:
+        InputError: beyond `MAX_BYTES` of UTF-8, or `MAX_DEPTH` brackets inside one another.
+    """
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise InputError(TOO_LONG)
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        depth += {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}.get(token[0], 0)
+        if depth > MAX_DEPTH:
+            raise InputError(f"a genotype must not be nested deeper than {MAX_DEPTH}")
+
+
+def typed(value: Any, kind: type, what: str) -> Any:
+    """Returns `value`, which the message calls `what`.
+
+    Raises:
+        InputError: if it is not exactly of type `kind`.
+    """
+    if type(value) is not kind:  # True is no integer here
+        raise InputError(f"{what} must be of type {kind.__name__}, got {show(value)}")
+    return value
+
+
+def show(value: object) -> str:
+    """Returns a value on one line, short enough for a message."""
+    text = repr(value[:200] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def layout(value: Any, indent: int = 0) -> str:
+    """Returns JSON with one item per line where the whole would not fit on one."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or (indent and indent + len(flat) <= 80):
+        return flat
+    inner = "\n" + " " * (indent + 2)
+    if isinstance(value, list):
+        items = [layout(item, indent + 2) for item in value]
+    else:
+        items = [f"{layout(key)}: {layout(item, indent + 2)}" for key, item in value.items()]
+    return f"{flat[0]}{inner}{f',{inner}'.join(items)}{inner[:-2]}{flat[-1]}"
+
+
+def _number(text: str) -> int | float:
+    if re.fullmatch(r"-?\d{1,20}", text):
+        return int(text)
+    if text.lstrip("-").isdigit() or not math.isfinite(float(text)):
+        raise InputError(f"a genotype must not hold {show(text)}: numbers are finite, to 20 digits")
+    return float(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"key {show(twice)} stands twice in one JSON object: keep one")
+    return found
