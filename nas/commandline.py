@@ -1,0 +1,84 @@
+"""Frozen dataclass -> command line, with errors of one line."""
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from cells.errors import InputError, unknown
+
+Config = TypeVar("Config")
+
+
+def parse(kind: type[Config], default: Config, args: Sequence[str], prog: str) -> Config:
+    """Reads `--field value` options over a default configuration; `--help` prints and leaves.
+
+    Args:
+        kind: the dataclass; its fields' docstrings become the help text.
+        default: values of the fields that are not named.
+        args: the command line without the program's name.
+        prog: what the help text calls the program.
+
+    Raises:
+        InputError: for an unknown field (with the nearest one) or a value that does not fit.
+    """
+    assert dataclasses.is_dataclass(kind)
+    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    for arg in args:
+        name = arg.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in (*options, "--help"):
+            raise unknown("option", arg.partition("=")[0], options)
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(text):
+            return tyro.cli(
+                kind,
+                default=default,
+                args=args,
+                prog=prog,
+                config=(tyro.conf.FlagConversionOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            sys.stderr.write(text.getvalue())
+            raise
+        raise InputError(_message(text.getvalue())) from stop
+
+
+def _message(box: str) -> str:
+    """Takes the first paragraph out of tyro's framed error."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    rule = next((i for i, line in enumerate(lines) if line.startswith(("─", "╰"))), len(lines))
+    text = " ".join(lines[:rule]) or box
+    head, colon, rest = text.partition(": ")
+    return rest if colon and head.startswith("Error parsing") and "--" not in head else text
+
+
+def take(args: list[str], name: str) -> str | None:
+    """Removes `--name value` (or `--name=value`) from a command line and returns the value.
+
+    Raises:
+        InputError: if the option stands without a value.
+    """
+    for i, arg in enumerate(args):
+        if arg == name:
+            if i + 1 == len(args) or args[i + 1].startswith("--"):
+                raise InputError(f"option {name} needs a value")
+            args.pop(i)
+            return args.pop(i)
+        if arg.startswith(name + "="):
+            return args.pop(i).partition("=")[2]
+    return None
+
+
+def as_args(values: dict[str, Any]) -> list[str]:
+    """Writes settings as the options that `parse` reads back."""
+    args = []
+    for name, value in values.items():
+        items = value if isinstance(value, list | tuple) else [value]
+        args += [f"--{name.replace('_', '-')}", *map(str, items)]
+    return args

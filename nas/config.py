@@ -1,0 +1,289 @@
+"""Every setting of a search, with its default and its meaning, and the presets."""
+
+import json
+import os
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cells.cost import COSTS
+from cells.errors import InputError, unknown
+from cells.space import SPACES
+from nas.complexity import LambdaRange
+from nas.discretise import RULES
+from nas.hypernet import HYPERNETS
+from nas.relax import RELAXATIONS, SCHEDULES
+
+WEIGHTS = ("point", "gaussian")
+ORDERS = ("first", "second", "exact")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """One architecture search. λ is in nats per example (docs/design.md)."""
+
+    # Data
+    data: str = "digits"
+    """digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images."""
+    data_root: str = field(default_factory=lambda: os.environ.get("NAS_DATA", "data"))
+    """Folder of the downloaded data sets; NAS_DATA in the environment sets another default."""
+    image_size: int | None = None
+    """Side in pixels to which images from a folder are resized."""
+    val_fraction: float = 0.5
+    """Share of the training images on which the architecture is trained."""
+    split_seed: int = 0
+    """Fixes the train, validation and (where the data set has none of its own) test parts."""
+    crop_padding: int = 0
+    """Pixels of zeros around an image before a random crop."""
+    flip: bool = False
+    """Flip images at random, left to right."""
+    cutout: int = 0
+    """Side in pixels of a square that is erased at random; 0 for none."""
+
+    # Space
+    space: str = "nasbench201"
+    """Search space: darts or nasbench201."""
+    channels: int = 16
+    """Width of the first cells; each of the two reductions doubles it."""
+    num_cells: int = 3
+    """Searched cells from stem to head."""
+
+    # Complexity
+    costs: tuple[str, ...] = ("params",)
+    """What λ prices: params, flops, latency, kl; several have a λ each."""
+    lam: tuple[float, ...] | None = None
+    """Search for this single λ (one per cost) instead of a range."""
+    lam_low: tuple[float, ...] = (1e-3,)
+    """Low end of the range of λ (one per cost, or one for all)."""
+    lam_high: tuple[float, ...] = (10.0,)
+    """High end of the range of λ (one per cost, or one for all)."""
+    lams_per_step: int = 1
+    """λs drawn at every step; the step's loss is their mean."""
+    latency_batch: int = 1
+    """Images per batch for which latency is measured."""
+    arch_kl: float = 0.01
+    """Price κ of KL(q(γ|λ) ‖ uniform), in nats per example per nat; 0 for none."""
+
+    # Hypernetwork and relaxation
+    hypernet: str = "gibbs"
+    """λ to architecture logits: constant, linear, lowrank, piecewise, mlp or gibbs."""
+    knots: int = 5
+    """Knots of the piecewise linear and Gibbs forms."""
+    hidden: int = 32
+    """Hidden units of the low-rank and MLP forms."""
+    rank: int = 2
+    """Rank of the low-rank form."""
+    relax: str = "straight_through"
+    """Logits to operation weights: softmax, gumbel, gumbel_example or straight_through."""
+    temperature: float = 1.0
+    """Temperature of the relaxation at the start."""
+    temperature_end: float = 0.2
+    """Temperature of the relaxation at the end."""
+    temperature_schedule: str = "linear"
+    """How the temperature changes: linear, exponential or constant."""
+    discretise: str = "most_probable"
+    """Rule from distribution to cell: most_probable, or strongest_inputs as in DARTS."""
+
+    # Weights
+    weights: str = "point"
+    """point, or gaussian (mean-field posterior with local reparameterisation)."""
+    prior_variance: float = 0.1
+    """Variance σ₀² of the prior N(0, σ₀²) of Gaussian weights."""
+    initial_sigma: float = 0.01
+    """Standard deviation with which Gaussian weights start."""
+
+    # Optimisation
+    epochs: int = 50
+    """Passes over the training part."""
+    warmup_epochs: int = 0
+    """Epochs at the start in which only the weights are trained, all operations alike."""
+    batch_size: int = 64
+    """Images per step of each half, over all processes."""
+    order: str = "first"
+    """Hypergradient: first order, second order by finite differences, or exact second order."""
+    w_lr: float = 0.025
+    """Learning rate of the weights (SGD) at the start; cosine to w_lr_min."""
+    w_lr_min: float = 0.001
+    """Learning rate of the weights at the end."""
+    w_momentum: float = 0.9
+    """Momentum of the weights."""
+    w_weight_decay: float = 3e-4
+    """Weight decay of the weights."""
+    w_grad_clip: float = 5.0
+    """Largest norm of the weights' gradient."""
+    arch_lr: float = 3e-4
+    """Learning rate of the hypernetwork (Adam)."""
+    arch_beta1: float = 0.5
+    """Adam's first decay rate for the hypernetwork."""
+    arch_beta2: float = 0.999
+    """Adam's second decay rate for the hypernetwork."""
+    arch_weight_decay: float = 1e-3
+    """Weight decay of the hypernetwork."""
+
+    # Run
+    seed: int = 0
+    """Seed of everything that is drawn but the split of the data."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int = 0
+    """CPU threads of every process; 0 leaves torch's choice. Results depend on it in the last bit,
+    and tiny networks are quicker with 1."""
+    precision: str = "float32"
+    """Arithmetic of the supernet: float32 or bfloat16 (autocast)."""
+    grid: int = 41
+    """λs of the final front, evenly spaced in log λ."""
+    eval_images: int = 5000
+    """Validation images on which each cell of the front is scored with the supernet's weights."""
+
+    def __post_init__(self) -> None:
+        named: list[tuple[str, str, Collection[str]]] = [
+            ("search space", self.space, SPACES),
+            ("hypernetwork", self.hypernet, HYPERNETS),
+            ("relaxation", self.relax, RELAXATIONS),
+            ("temperature schedule", self.temperature_schedule, SCHEDULES),
+            ("discretisation rule", self.discretise, RULES),
+            ("weights", self.weights, WEIGHTS),
+            ("order", self.order, ORDERS),
+            ("precision", self.precision, PRECISIONS),
+            *(("cost", cost, COSTS) for cost in self.costs),
+        ]
+        for what, value, choices in named:
+            if value not in choices:
+                raise unknown(what, value, choices)
+        if len(set(self.costs)) != len(self.costs) or not self.costs:
+            raise InputError(f"costs must be different and at least one, got {self.costs}")
+        if "kl" in self.costs and self.weights != "gaussian":
+            raise InputError("cost 'kl' needs a posterior: add --weights gaussian")
+        if self.warmup_epochs > self.epochs:
+            raise InputError(
+                f"warmup_epochs must be at most epochs ({self.epochs}), got {self.warmup_epochs}"
+            )
+        if not 0 < self.val_fraction < 1:
+            raise InputError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not least <= value < float("inf"):  # also catches NaN
+                raise InputError(f"{name} must be at least {least}, got {value}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise InputError(f"{name} must be positive and finite, got {value}")
+        self.lam_range()
+
+    def lam_range(self) -> LambdaRange:
+        """The range of λ, one axis per cost.
+
+        Raises:
+            InputError: if a λ is not positive, the range is empty, or their number is wrong.
+        """
+
+        def each(name: str, lams: tuple[float, ...]) -> tuple[float, ...]:
+            lams = lams * len(self.costs) if len(lams) == 1 else lams
+            if len(lams) != len(self.costs):
+                raise InputError(
+                    f"{name} needs 1 or {len(self.costs)} values (costs: "
+                    f"{', '.join(self.costs)}), got {len(lams)}"
+                )
+            return lams
+
+        if self.lam is not None:
+            return LambdaRange(each("lam", self.lam), each("lam", self.lam))
+        return LambdaRange(each("lam_low", self.lam_low), each("lam_high", self.lam_high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values; `config_from_dict` reads them back."""
+        return json.loads(json.dumps(asdict(self)))  # tuples become lists
+
+
+_LEAST: dict[str, float] = {
+    "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "lams_per_step": 1, "latency_batch": 1,
+    "grid": 1, "eval_images": 1, "threads": 0,
+    "channels": 1, "num_cells": 1, "arch_kl": 0, "w_lr_min": 0,
+    "w_momentum": 0, "w_weight_decay": 0, "arch_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0,
+}  # fmt: skip
+_POSITIVE = (
+    "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
+    "temperature_end",
+)  # fmt: skip
+
+
+def config_from_dict(values: dict[str, Any]) -> SearchConfig:
+    """Rebuilds a configuration from its JSON values.
+
+    Raises:
+        InputError: if a field is unknown or its value is refused.
+    """
+    names = {each.name for each in fields(SearchConfig)}
+    for name in values:
+        if name not in names:
+            raise unknown("setting", name, names)
+    lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    return SearchConfig(**{**values, **lists})
+
+
+_DARTS = SearchConfig(
+    space="darts",
+    num_cells=8,
+    relax="softmax",
+    temperature_end=1.0,
+    epochs=50,
+)
+
+PRESETS: dict[str, SearchConfig] = {
+    "digits": SearchConfig(
+        data="digits",
+        space="darts",
+        channels=8,
+        num_cells=2,
+        crop_padding=1,
+        epochs=80,
+        warmup_epochs=40,
+        batch_size=64,
+        w_lr=0.1,
+        arch_lr=0.03,
+        arch_weight_decay=0.0,
+        threads=1,
+    ),
+    "mnist": SearchConfig(
+        data="mnist",
+        space="darts",
+        channels=8,
+        num_cells=3,
+        crop_padding=2,
+        epochs=9,
+        warmup_epochs=4,
+        batch_size=64,
+        w_lr=0.1,
+        arch_lr=0.02,
+        arch_weight_decay=0.0,
+    ),
+    "fashion": SearchConfig(
+        data="fashion",
+        space="darts",
+        channels=8,
+        num_cells=3,
+        crop_padding=2,
+        flip=True,
+        epochs=9,
+        warmup_epochs=4,
+        batch_size=64,
+        w_lr=0.1,
+        arch_lr=0.02,
+        arch_weight_decay=0.0,
+    ),
+    "cifar10": replace(_DARTS, data="cifar10", crop_padding=4, flip=True),
+    "nasbench201": SearchConfig(
+        data="cifar10",
+        channels=16,
+        num_cells=15,
+        crop_padding=4,
+        flip=True,
+        epochs=50,
+        warmup_epochs=15,
+        batch_size=128,
+        w_lr=0.1,
+        arch_lr=0.005,
+        arch_weight_decay=0.0,
+    ),
+}

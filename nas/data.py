@@ -1,0 +1,384 @@
+"""Data sets: where images come from.
+
+Everything is read at once into uint8 tensors. What becomes of those, from the division into
+parts to batches, is in `nas.augment`, whose names can be imported from here as well.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cells.errors import InputError, unknown
+from nas.augment import (
+    Augmentation,
+    Batches,
+    Split,
+    augment,
+    evaluation_batches,
+    normalise,
+    stratified_split,
+)
+
+__all__ = [
+    "TEST_FRACTION",
+    "Augmentation",
+    "Batches",
+    "ImageData",
+    "Split",
+    "augment",
+    "check_matches",
+    "evaluation_batches",
+    "load_data",
+    "normalise",
+    "stratified_split",
+]
+
+TEST_FRACTION = 0.2
+"""Share of each class held out as test part where a source has none of its own."""
+
+TORCHVISION = {
+    "mnist": ("MNIST", "MNIST/raw"),
+    "fashion": ("FashionMNIST", "FashionMNIST/raw"),
+    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR100", "cifar-100-python"),
+}
+"""Name here -> class in torchvision, folder under the data root in which it keeps its files."""
+
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+
+NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set: a training part, from which validation is split off, and a test part."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    classes: tuple[str, ...]
+    """Name of each class, by label."""
+    mean: tuple[float, ...]
+    """Of each channel over the training part, in [0, 1] units."""
+    std: tuple[float, ...]
+    """Of each channel over the training part, in [0, 1] units; 1 for a constant channel."""
+    flip: bool
+    """Whether a mirrored image still shows its class."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return self.train.images.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height of every image in pixels."""
+        return self.train.images.shape[2]
+
+    @property
+    def width(self) -> int:
+        """Width of every image in pixels."""
+        return self.train.images.shape[3]
+
+
+def check_matches(
+    data: ImageData, *, channels: int, height: int, width: int, num_classes: int
+) -> None:
+    """Refuses data that a network was not made for.
+
+    Raises:
+        InputError: if shape or number of classes differ; names both.
+    """
+    has = (data.channels, data.height, data.width, data.num_classes)
+    if has != (channels, height, width, num_classes):
+        raise InputError(
+            f"{data.name!r} holds {_describe(*has[:3])} in {data.num_classes} classes, but the "
+            f"network takes {_describe(channels, height, width)} in {num_classes} classes: "
+            "choose data that fit it, or make a network for these data"
+        )
+
+
+def load_data(
+    source: str, root: Path, *, split_seed: int = 0, image_size: int | None = None
+) -> ImageData:
+    """Reads a data set into memory.
+
+    Args:
+        source: `digits` (bundled with scikit-learn, 8x8), `mnist`, `fashion`, `cifar10`,
+            `cifar100`, a `.npz` file with x_train y_train x_test y_test, or a folder of images
+            with `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+        root: folder of the named data sets; they are downloaded to it if absent.
+        split_seed: fixes the test part where the source has none of its own.
+        image_size: side in pixels to which the images of a folder are resized, without regard
+            to their aspect; None if all have the same size already.
+
+    Raises:
+        InputError: for an unknown source, or data that are absent, damaged or inconsistent.
+    """
+    path = Path(source).expanduser()
+    named = source == "digits" or source in TORCHVISION
+    if image_size is not None and (named or not path.is_dir()):
+        raise InputError(f"image size {image_size} is only for folders of images: leave it out")
+    if source == "digits":
+        return _load_digits(split_seed)
+    if source == "cifar10" and (root / "cifar10.npz").exists():
+        return _load_npz(source, root / "cifar10.npz", classes=CIFAR10_CLASSES, flip=True)
+    if named:
+        return _load_torchvision(source, root)
+    if path.is_dir():
+        return _load_folder(path, split_seed, image_size)
+    if path.suffix == ".npz" and path.is_file():
+        return _load_npz(path.stem, path)
+    if path.exists():
+        raise InputError(f"{source!r} is neither a .npz file nor a folder of images")
+    if "/" in source or path.suffix or source.startswith("~"):
+        raise InputError(f"no such file or folder: {source!r}; check the path")
+    raise unknown("data set", source, ["digits", *TORCHVISION])
+
+
+def _load_digits(split_seed: int) -> ImageData:
+    """Reads scikit-learn's 1797 digits, whose pixels count 0 … 16 dots of a 4x4 raster."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    train, test = stratified_split(_split(images, digits.target), TEST_FRACTION, split_seed)
+    return _image_data("digits", train, test, tuple("0123456789"), flip=False)
+
+
+def _load_torchvision(name: str, root: Path) -> ImageData:
+    """Reads one of `TORCHVISION`, downloading it where it is absent."""
+    import torchvision.datasets
+
+    class_name, folder = TORCHVISION[name]
+    parts = []
+    for train in (True, False):
+        try:
+            part = getattr(torchvision.datasets, class_name)(root, train=train, download=True)
+        except Exception as error:  # torchvision lets through whatever network and files raise
+            raise InputError(
+                f"cannot read or download {name!r} ({_first_line(error)}): put its files in "
+                f"{str(root / folder)!r}"
+            ) from error
+        images = np.asarray(part.data)  # (n, 28, 28) or (n, 32, 32, 3)
+        parts.append(_split(_channels_first(images), np.asarray(part.targets)))
+    return _image_data(name, parts[0], parts[1], tuple(part.classes), flip=name != "mnist")
+
+
+def _load_npz(
+    name: str, path: Path, classes: tuple[str, ...] | None = None, flip: bool = False
+) -> ImageData:
+    """Reads the four arrays of an `.npz` file; objects in it are refused, never unpickled."""
+    try:
+        # numpy leaves a file that it opened itself open where that is damaged.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            missing = [key for key in NPZ_KEYS if key not in file]
+            if missing:
+                raise InputError(
+                    f"{str(path)!r} lacks {', '.join(missing)}: it must hold "
+                    f"{', '.join(NPZ_KEYS)}, and holds {', '.join(file) or 'nothing'}"
+                )
+            arrays = {key: np.asarray(file[key]) for key in NPZ_KEYS}
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy have many words for "damaged"
+        raise InputError(
+            f"cannot read {str(path)!r} ({_first_line(error)}): save it again with "
+            "numpy.savez from arrays of numbers"
+        ) from error
+    parts = []
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        _check_images(f"x_{part} of {str(path)!r}", x)
+        _check_labels(f"y_{part} of {str(path)!r}", y, len(x))
+        parts.append(_split(_channels_first(x), y))
+    train, test = parts
+    if classes is None:
+        classes = tuple(str(label) for label in range(len(train.labels.unique())))
+    return _image_data(name, train, test, classes, flip=flip)
+
+
+def _check_images(what: str, x: np.ndarray[Any, Any]) -> None:
+    """Refuses images that are not bytes with the channels last."""
+    if x.dtype != np.uint8:
+        factor = "x * 255" if x.dtype.kind == "f" and x.size and x.max() <= 1 else "x"
+        raise InputError(
+            f"{what} holds {x.dtype}, not uint8 in 0 … 255: "
+            f"store numpy.rint({factor}).astype('uint8')"
+        )
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise InputError(
+            f"{what} has shape {x.shape}: images are (n, height, width) or "
+            "(n, height, width, channels), none of them 0"
+        )
+    if x.ndim == 4 and x.shape[3] > 4 >= x.shape[1]:
+        raise InputError(
+            f"{what} has shape {x.shape}, channels first: store x.transpose(0, 2, 3, 1)"
+        )
+
+
+def _check_labels(what: str, y: np.ndarray[Any, Any], num_images: int) -> None:
+    """Refuses labels that are not one class index per image."""
+    if y.dtype.kind not in "iu" or y.shape not in ((num_images,), (num_images, 1)):
+        raise InputError(
+            f"{what} holds {y.dtype} of shape {y.shape}: labels are integers of shape "
+            f"({num_images},), one per image"
+        )
+    if y.min() < 0:
+        raise InputError(f"{what} holds the label {y.min()}: labels count from 0")
+
+
+def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageData:
+    """Reads a folder of images in one of its two layouts."""
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image size must be 1 or more pixels, got {image_size}")
+    apart = (path / "train").is_dir() and (path / "test").is_dir()
+    train_folder = path / "train" if apart else path
+    classes = tuple(folder.name for folder in _visible(train_folder) if folder.is_dir())
+    if len(classes) < 2:
+        raise InputError(
+            f"folders of classes in {str(train_folder)!r}: {len(classes)}, at least 2 are needed; "
+            "lay images out as train/<class>/* and test/<class>/*, or <class>/* alone"
+        )
+    files = _list_files(train_folder, classes)
+    num_train = len(files)
+    if apart:
+        files += _list_files(path / "test", classes)
+    labels = np.array([label for _, label in files])
+    both = _split(_decode_all([file for file, _ in files], image_size), labels)
+    if apart:
+        train = Split(both.images[:num_train], both.labels[:num_train])
+        test = Split(both.images[num_train:], both.labels[num_train:])
+    else:
+        train, test = stratified_split(both, TEST_FRACTION, split_seed)
+    return _image_data(path.resolve().name, train, test, classes, flip=True)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, in the order of names; hidden files are a file manager's own."""
+    return sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+
+
+def _list_files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Every (file, label) below a folder of classes, by class and name."""
+    files = []
+    for class_folder in _visible(folder):
+        if not class_folder.is_dir():
+            continue
+        if class_folder.name not in classes:
+            raise unknown(f"class in {str(folder)!r}", class_folder.name, classes)
+        found = _visible(class_folder)
+        if not found:
+            raise InputError(
+                f"class folder {str(class_folder)!r} is empty: add images or remove it"
+            )
+        files += [(file, classes.index(class_folder.name)) for file in found]
+    return files
+
+
+def _decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any, Any]:
+    """Decodes files to bytes (n, channels, height, width), 1 channel if all are grey, else 3."""
+    images = [_decode(file, image_size) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != images[0].shape[:2]:
+            (height, width), (first_height, first_width) = image.shape[:2], images[0].shape[:2]
+            raise InputError(
+                f"{str(file)!r} has {height}x{width} pixels, {str(files[0])!r} "
+                f"{first_height}x{first_width}: give one image size for all"
+            )
+    channels = max(image.shape[2] for image in images)
+    stacked = np.empty((len(images), channels, *images[0].shape[:2]), np.uint8)
+    for place, image in zip(stacked, images, strict=True):
+        place[:] = image.transpose(2, 0, 1)  # a grey image fills all three channels
+    return stacked
+
+
+def _decode(file: Path, image_size: int | None) -> np.ndarray[Any, Any]:
+    """Decodes one file to bytes (height, width, 1 if grey else 3)."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of images between one and two times its limit of 89 megapixels.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                if image.mode[0] in "IF":
+                    raise ValueError("more than 8 bits per pixel")
+                decoded = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
+        raise InputError(
+            f"cannot read the image {str(file)!r} ({_first_line(error)}): repair or remove it"
+        ) from error
+    if image_size is not None:
+        decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(decoded).reshape(decoded.height, decoded.width, -1)
+
+
+def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(n, height, width) or (n, height, width, channels) to (n, channels, height, width)."""
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+
+
+def _split(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Split:
+    """Makes tensors of uint8 images (n, channels, height, width) and integer labels."""
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(labels.astype(np.int64).reshape(-1)),
+    )
+
+
+def _image_data(
+    name: str, train: Split, test: Split, classes: tuple[str, ...], *, flip: bool
+) -> ImageData:
+    """Checks the two parts against each other and measures the training part."""
+    if len(classes) < 2 or not len(test):
+        raise InputError(
+            f"{name!r} has too little, classes: {len(classes)}, test images: {len(test)}; "
+            "at least 2 classes and 1 test image are needed"
+        )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = [_describe(*part.images.shape[1:]) for part in (train, test)]
+        raise InputError(
+            f"{name!r} has {sizes[0]} for training but {sizes[1]} for test: bring all to one size"
+        )
+    if train.labels.unique().tolist() != list(range(len(classes))):
+        raise InputError(
+            f"training labels of {name!r} leave out some of 0 … {int(train.labels.max())}: "
+            "renumber them, numpy.unique(y, return_inverse=True)"
+        )
+    outside = test.labels[(test.labels < 0) | (test.labels >= len(classes))]
+    if len(outside):
+        raise InputError(
+            f"test label {int(outside[0])} of {name!r} is outside the classes 0 … "
+            f"{len(classes) - 1} seen in training: remove those images"
+        )
+    mean, std = zip(*map(_mean_and_std, train.images.unbind(1)), strict=True)
+    return ImageData(name, train, test, len(classes), classes, mean, std, flip)
+
+
+def _mean_and_std(channel: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation in [0, 1] units, by histogram: exact and without a float copy."""
+    counts = torch.bincount(channel.flatten(), minlength=256).double()
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum()
+    mean = (share * levels).sum()
+    std = (share * (levels - mean) ** 2).sum().sqrt()
+    return mean.item(), std.item() if (counts > 0).sum() > 1 else 1.0
+
+
+def _describe(channels: int, height: int, width: int) -> str:
+    """Names a shape of images."""
+    return f"{channels}x{height}x{width} images (channels, height, width)"
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong in at most 100 characters of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]

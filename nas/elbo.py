@@ -1,0 +1,168 @@
+"""The generalised evidence lower bound and its terms.
+
+    −L(λ) = E_q[−log p(y | x, w, γ)] + Σ_k λ_k · C_k(q) + κ · KL(q(γ|λ) ‖ uniform)
+
+all in nats per example.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cells.supernet import Supernet
+from nas.hypernet import Hypernet
+from nas.metrics import accuracy
+from nas.posterior import kl
+from nas.relax import Relaxation
+
+
+class Terms(NamedTuple):
+    """A negative evidence lower bound and what it is made of; the mean over some λs."""
+
+    total: Tensor
+    """nll + λ·costs + κ·arch_kl, a scalar."""
+    nll: Tensor
+    """Mean negative log-likelihood, nats per example, a scalar."""
+    costs: Tensor
+    """Expected cost of each kind, (num_costs,): 0 cheapest … 1 dearest; KL / N for `kl`."""
+    arch_kl: Tensor
+    """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
+    accuracy: Tensor
+    """Share of examples classified correctly, a scalar without gradient."""
+
+
+class Sample(NamedTuple):
+    """Everything random about one evaluation of the bound, so that it can be repeated."""
+
+    x: Tensor
+    """Images (batch, channels, height, width)."""
+    y: Tensor
+    """Labels (batch,) int64."""
+    lams: Tensor
+    """(num_lams, num_costs) float64, nats per unit of cost."""
+    unit_lams: Tensor
+    """(num_lams, num_costs), positions of log λ in its range."""
+    relax_noise: Sequence[Tensor | None]
+    """Noise of the relaxation for each λ."""
+    weight_seed: int
+    """Seed of the noise of Gaussian weights."""
+    temperature: float
+    """Temperature of the relaxation."""
+    uniform: bool
+    """Whether all operations are equally likely, whatever the hypernetwork says."""
+
+
+class NegativeElbo(nn.Module):
+    """−L(λ) as a function of all parameters: the supernet's and the hypernetwork's.
+
+    A module, so that `torch.func.functional_call` can evaluate it at other weights or another
+    architecture than its own.
+    """
+
+    tables: Tensor
+    offsets: Tensor
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        hypernet: Hypernet,
+        relaxation: Relaxation,
+        tables: Tensor,
+        offsets: Tensor,
+        *,
+        kl_column: int | None = None,
+        kl_scale: float = 0.0,
+        prior_variance: float = 1.0,
+        arch_kl_price: float = 0.0,
+        weight_noise: torch.Generator | None = None,
+    ) -> None:
+        """
+        Args:
+            tables: (num_costs, edges, ops), unit costs of the operations.
+            offsets: (num_costs,), unit costs of the network around them.
+            kl_column: which of the costs is the KL of the weights, taken from them each time.
+            kl_scale: 1 / N for N training examples.
+            prior_variance: σ₀² of the weights' prior.
+            arch_kl_price: κ.
+            weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
+        """
+        super().__init__()
+        self.supernet = supernet
+        self.hypernet = hypernet
+        self.relaxation = relaxation
+        self.register_buffer("tables", tables)
+        self.register_buffer("offsets", offsets)
+        self.kl_column = kl_column
+        self.kl_scale = kl_scale
+        self.prior_variance = prior_variance
+        self.arch_kl_price = arch_kl_price
+        self.weight_noise = weight_noise
+
+    def unit_costs(self) -> tuple[Tensor, Tensor]:
+        """Tables (num_costs, edges, ops) and offsets (num_costs,) at the present weights."""
+        if self.kl_column is None:
+            return self.tables, self.offsets
+        table, rest = kl_costs(self.supernet, self.prior_variance)
+        tables, offsets = self.tables.clone(), self.offsets.clone()
+        tables[self.kl_column] = self.kl_scale * table
+        offsets[self.kl_column] = self.kl_scale * rest
+        return tables, offsets
+
+    def forward(self, sample: Sample, *, even: bool = False) -> Terms:
+        """Evaluates the bound's terms.
+
+        Args:
+            even: weigh the total of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but the
+                gradients of large λs, which are proportional to λ, do not drown those of small
+                ones where all of them share the hypernetwork's parameters.
+        """
+        if self.weight_noise is not None:
+            self.weight_noise.manual_seed(sample.weight_seed)
+        tables, offsets = self.unit_costs()
+        arch_logits = self.hypernet(sample.unit_lams)  # (num_lams, edges, ops)
+        if sample.uniform:
+            arch_logits = torch.zeros_like(arch_logits)
+        terms = []
+        for lam, logits, noise in zip(sample.lams, arch_logits, sample.relax_noise, strict=True):
+            weights, active = self.relaxation(logits, noise, sample.temperature)
+            class_logits = self.supernet(sample.x, weights, active).float()
+            log_probs = logits.log_softmax(dim=-1)
+            probs = log_probs.exp()
+            nll = F.cross_entropy(class_logits, sample.y)
+            costs = offsets + (tables * probs).sum(dim=(1, 2))
+            arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
+            total = nll + (lam.to(costs) * costs).sum() + self.arch_kl_price * arch_kl
+            if even:
+                total = total / (1 + lam.sum().to(total))
+            right = accuracy(class_logits.detach(), sample.y)
+            terms.append(Terms(total, nll, costs, arch_kl, right))
+        return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
+
+
+def kl_costs(supernet: Supernet, prior_variance: float) -> tuple[Tensor, Tensor]:
+    """KL of a Gaussian supernet's weights to their prior, operation by operation.
+
+    Returns:
+        (edges, ops) table and the scalar of everything that stands on no edge, in nats.
+    """
+    space = supernet.skeleton.space
+    zero = supernet.body.classifier.weight.new_zeros(())
+    terms: dict[tuple[int, int], Tensor] = {}
+    for row, column, op in supernet.candidates():
+        terms[row, column] = terms.get((row, column), zero) + kl(op, prior_variance)
+    rows = [
+        torch.stack([terms.get((row, column), zero) for column in range(len(space.ops))])
+        for row in range(space.num_edges)
+    ]
+    table = torch.stack(rows)
+    return table, kl(supernet, prior_variance) - table.sum()
+
+
+def entropy(arch_logits: Tensor) -> Tensor:
+    """Mean entropy of the edges' distributions, nats, (…) for logits (…, edges, ops)."""
+    log_probs = arch_logits.log_softmax(dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1).mean(dim=-1)

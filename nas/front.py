@@ -1,0 +1,260 @@
+"""A finished search as a function of λ or of a budget: cells at once, without training."""
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cells.cost import CostTable
+from cells.errors import InputError, unknown
+from cells.genotype import Genotype
+from cells.space import find_space
+from nas import checkpoint
+from nas.config import SearchConfig, config_from_dict
+from nas.discretise import discretise
+from nas.hypernet import Hypernet, build_hypernet
+from nas.runtime import run_script, stream
+
+BUDGET_GRID = 2001
+"""λs among which a cell within a budget is sought."""
+
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "us": 1e-3, "ms": 1.0, "s": 1e3}
+"""Suffixes of a budget; those of time are in milliseconds."""
+
+
+class Front:
+    """The cells of one search.
+
+        front = Front.load("runs/x")
+        genotype = front.at(0.3)
+        genotype = front.within(params=100_000)
+
+    Attributes:
+        config: the settings of the search.
+        hypernet: λ -> architecture logits.
+        tables: cost tables by name.
+    """
+
+    def __init__(
+        self, config: SearchConfig, hypernet: Hypernet, tables: Mapping[str, CostTable]
+    ) -> None:
+        self.config = config
+        self.space = find_space(config.space)
+        self.lam_range = config.lam_range()
+        self.hypernet = hypernet
+        self.tables = dict(tables)
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Front":
+        """Reads a run folder.
+
+        Raises:
+            InputError: if it has no usable checkpoint.
+        """
+        state = checkpoint.load(Path(run) / "checkpoint.pt")
+        config = config_from_dict(state["config"])
+        tables = tables_from_state(state["tables"])
+        hypernet = build_front_hypernet(config, tables)
+        hypernet.load_state_dict(state["hypernet"])
+        return cls(config, hypernet, tables)
+
+    @torch.no_grad()
+    def logits(self, lams: Tensor) -> Tensor:
+        """Architecture logits (n, edges, ops) on the CPU, for λs (n, num_costs) in float64."""
+        device = next(self.hypernet.parameters()).device
+        return self.hypernet(self.lam_range.unit(lams).to(device)).float().cpu()
+
+    def choices(self, lams: Tensor) -> Tensor:
+        """Discrete architectures (n, edges) for λs (n, num_costs)."""
+        return discretise(self.space, self.logits(lams), self.config.discretise)
+
+    def genotype(self, lam: Sequence[float], choices: Sequence[int]) -> Genotype:
+        """Writes one discrete architecture down, with its λ, its costs and its search."""
+        return Genotype.from_choices(
+            self.space,
+            list(choices),
+            lam=dict(zip(self.config.costs, map(float, lam), strict=True)),
+            costs={name: table.total(choices) for name, table in self.tables.items()},
+            seed=self.config.seed,
+            search=self.config.to_dict(),
+        )
+
+    def at(self, *lam: float) -> Genotype:
+        """The cell for a λ, one per cost of the search.
+
+        Raises:
+            InputError: if λ lies outside the range that was searched.
+        """
+        self.lam_range.check(lam)
+        lams = torch.tensor([lam], dtype=torch.float64)
+        return self.genotype(lam, self.choices(lams)[0].tolist())
+
+    def within(self, **bounds: float) -> Genotype:
+        """The cell for a budget: of those within it, the one at the smallest λ.
+
+        Args:
+            bounds: largest cost by name, in the cost's own unit, e.g. `params=100_000`.
+
+        Raises:
+            InputError: for an unknown cost, or if no cell of the front fits.
+        """
+        for name in bounds:
+            if name not in self.tables:
+                raise unknown("cost", name, self.tables)
+        lams = self.lam_range.grid(BUDGET_GRID)
+        choices = self.choices(lams)
+        costs = {name: self.tables[name].totals(choices) for name in bounds}
+        fits = torch.ones(len(lams), dtype=torch.bool)
+        for name, bound in bounds.items():
+            fits &= costs[name] <= bound
+        if not fits.any():
+            least = ", ".join(f"{name} {float(c.min()):.6g}" for name, c in costs.items())
+            asked = ", ".join(f"{name} {bound:.6g}" for name, bound in bounds.items())
+            raise InputError(
+                f"no cell of this search is within {asked}: its least are {least}; "
+                "allow more, or search with fewer channels or cells"
+            )
+        pressure = self.lam_range.unit(lams).sum(dim=1).where(fits, torch.inf)
+        best = int(pressure.argmin())
+        return self.genotype(lams[best].tolist(), choices[best].tolist())
+
+
+def build_front_hypernet(config: SearchConfig, tables: Mapping[str, CostTable]) -> Hypernet:
+    """Builds a search's hypernetwork at its initial parameters.
+
+    The Gibbs form starts from the solution for no knowledge of accuracy, β = λ·c / κ with c the
+    unit cost: at it the pulls of cost and of KL(q(γ|λ) ‖ uniform) cancel for every λ, and the
+    scores are free to learn from the likelihood alone.
+    """
+    space = find_space(config.space)
+    betas = None
+    if config.arch_kl > 0 and "kl" not in config.costs:
+        unit = torch.stack([tables[name].unit()[0] for name in config.costs])
+        widest = (unit.amax(dim=2) - unit.amin(dim=2)).amax(dim=1)
+        ends = torch.tensor([config.lam_range().low, config.lam_range().high]).T
+        betas = widest[:, None] * ends / config.arch_kl
+    return build_hypernet(
+        config.hypernet,
+        space.num_edges,
+        len(space.ops),
+        len(config.costs),
+        knots=config.knots,
+        hidden=config.hidden,
+        rank=config.rank,
+        costs=torch.stack([tables[name].table for name in config.costs]).float(),
+        betas=betas,
+        generator=stream(config.seed, "hypernet", 0),
+    )
+
+
+def tables_from_state(tables: Mapping[str, Any]) -> dict[str, CostTable]:
+    """Rebuilds cost tables from a checkpoint."""
+    return {name: CostTable(name, t["base"], t["table"]) for name, t in tables.items()}
+
+
+def pareto(accuracies: Sequence[float], costs: Sequence[Sequence[float]]) -> list[bool]:
+    """Which points no other one dominates.
+
+    Args:
+        accuracies: of each point, the larger the better.
+        costs: of each point, one number per kind of cost, the smaller the better.
+    """
+    points = [(-a, *c) for a, c in zip(accuracies, costs, strict=True)]
+
+    def dominated(p: tuple[float, ...]) -> bool:
+        return any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in points)
+
+    return [not dominated(p) for p in points]
+
+
+def read_rows(run: Path) -> list[dict[str, Any]]:
+    """Reads `front.csv`: numbers as floats, `pareto` as bool.
+
+    Raises:
+        InputError: if the run has no front yet.
+    """
+    path = run / "front.csv"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: finish the search with --resume {run}")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows: list[dict[str, Any]] = []
+        for row in csv.DictReader(file):
+            text = {k: row[k] for k in ("genotype", "file")}
+            numbers = {k: float(v) for k, v in row.items() if k not in (*text, "pareto")}
+            rows.append({**numbers, **text, "pareto": row["pareto"] == "True"})
+    return rows
+
+
+def parse_bound(text: str) -> tuple[str, float]:
+    """Reads a budget such as `params=100k`, `flops=2.5M` or `latency=2ms`.
+
+    Raises:
+        InputError: if it is not a cost's name, `=` and a positive number with a known unit.
+    """
+    match = re.fullmatch(r"(\w+)=([0-9.eE+_]+?)\s*([a-zA-Z]*)", text)
+    try:
+        assert match is not None and match[3] in UNITS
+        value = float(match[2]) * UNITS[match[3]]
+        assert value > 0
+    except (AssertionError, ValueError):
+        raise InputError(
+            f"cannot read the budget {text!r}: write for example params=100k or latency=2ms"
+        ) from None
+    return match[1], value
+
+
+def _summary(genotype: Genotype) -> str:
+    lam = ", ".join(f"{name} {value:.4g}" for name, value in (genotype.lam or {}).items())
+    costs = ", ".join(f"{name} {value:,.6g}" for name, value in genotype.costs.items())
+    return f"genotype {genotype.id}   λ: {lam}   {costs}"
+
+
+def _command() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m nas.front", description="Ask a search for a cell, or list its front."
+    )
+    parser.add_argument("run", type=Path, help="folder of a search, e.g. runs/digits")
+    parser.add_argument("--lam", type=float, nargs="+", help="λ, one per cost of the search")
+    parser.add_argument(
+        "--at-most", nargs="+", metavar="COST=BOUND", help="budget, e.g. params=100k latency=2ms"
+    )
+    parser.add_argument("--out", type=Path, help="write the genotype to this new file")
+    args = parser.parse_args()
+    if args.lam is None and args.at_most is None:
+        rows = read_rows(args.run)
+        names = [k for k in rows[0] if not k.startswith(("expected_", "lam_last"))]
+        print("  ".join(f"{name:>12}" for name in names))
+        for row in rows:
+            cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+            pairs = dict(zip(row, cells, strict=True))
+            print("  ".join(f"{pairs[name]:>12}" for name in names))
+        return
+    if args.lam is not None and args.at_most is not None:
+        raise InputError("give either --lam or --at-most, not both")
+    front = Front.load(args.run)
+    if args.lam is not None:
+        genotype = front.at(*args.lam)
+    else:
+        genotype = front.within(**dict(parse_bound(text) for text in args.at_most))
+    print(_summary(genotype), file=sys.stderr)
+    if args.out is None:
+        print(genotype.to_json())
+    else:
+        if args.out.exists():
+            raise InputError(f"{args.out} exists: choose another --out")
+        genotype.save(args.out)
+
+
+def main() -> None:
+    """`python -m nas.front RUN [--lam λ | --at-most COST=BOUND]`."""
+    run_script(_command)
+
+
+if __name__ == "__main__":
+    main()

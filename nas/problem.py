@@ -1,0 +1,233 @@
+"""What a search optimises: the two halves of the data, the supernet, the bound at a step."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from cells.cell import Skeleton
+from cells.cost import CostTable, cost_table
+from cells.space import find_space
+from cells.supernet import Supernet
+from nas.augment import Augmentation, Batches, Split, stratified_split
+from nas.config import SearchConfig
+from nas.data import ImageData, load_data
+from nas.elbo import NegativeElbo, Sample, Terms, kl_costs
+from nas.front import build_front_hypernet
+from nas.posterior import to_gaussian
+from nas.relax import build_relaxation, temperature
+from nas.runtime import Processes, stream
+
+MEASURED = ("params", "flops", "latency")
+"""Costs whose tables do not depend on the weights."""
+
+
+class Problem:
+    """The bilevel problem of one configuration.
+
+    Attributes:
+        data: the images.
+        val: validation part, on this process's device.
+        skeleton: sizes of the network.
+        supernet: the weights w.
+        hypernet: the architecture parameters φ.
+        tables: cost tables in their own units, by name.
+        objective: the negative evidence lower bound, a function of w and φ.
+        steps_per_epoch: steps in which the training part is seen once.
+        total_steps: steps of the whole search.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        processes: Processes,
+        *,
+        data: ImageData | None = None,
+        tables: dict[str, CostTable] | None = None,
+    ) -> None:
+        """
+        Args:
+            data: the images; read as the configuration says if None.
+            tables: cost tables; counted and measured if None.
+
+        Raises:
+            InputError: if data cannot be read or do not fit.
+        """
+        self.config = config
+        self.processes = processes
+        device = processes.device
+        self.lam_range = config.lam_range()
+        self.data = data or read_data(config, processes)
+        train, val = stratified_split(self.data.train, config.val_fraction, config.split_seed)
+        self.val = val.to(device)
+        self._batches = {
+            "train": self._stream(train.to(device), "train"),
+            "val": self._stream(self.val, "val"),
+        }
+        self.steps_per_epoch = self._batches["train"].steps_per_epoch
+        self.total_steps = config.epochs * self.steps_per_epoch
+
+        data = self.data
+        self.skeleton = Skeleton(
+            find_space(config.space),
+            data.channels,
+            data.num_classes,
+            data.height,
+            data.width,
+            config.channels,
+            config.num_cells,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(config.seed, "weights", 0).initial_seed())
+            self.supernet = Supernet(self.skeleton)
+        self.supernet.to(device)
+        self.supernet.to(memory_format=torch.channels_last)
+        weight_noise = None
+        if config.weights == "gaussian":
+            weight_noise = torch.Generator(device)
+            to_gaussian(self.supernet, weight_noise, sigma=config.initial_sigma)
+        self.tables = tables or self._measure()
+        self.hypernet = build_front_hypernet(config, self.tables).to(device)
+        self.objective = self._objective(len(train), weight_noise)
+        self._w_names = [f"supernet.{name}" for name, _ in self.supernet.named_parameters()]
+        self._arch_names = [f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()]
+
+    def _stream(self, split: Split, name: str) -> Batches:
+        config = self.config
+        return Batches(
+            split,
+            config.batch_size,
+            seed=config.seed,
+            name=name,
+            augmentation=Augmentation(config.crop_padding, config.flip, config.cutout),
+            mean=self.data.mean,
+            std=self.data.std,
+            rank=self.processes.rank,
+            world=self.processes.world,
+        )
+
+    def _measure(self) -> dict[str, CostTable]:
+        tables = {
+            name: cost_table(
+                name,
+                self.skeleton,
+                device=self.processes.device,
+                latency_batch=self.config.latency_batch,
+            )
+            for name in MEASURED
+        }
+        measured = tables["latency"]  # every process must price it alike
+        base, table = self.processes.average(
+            [torch.tensor(measured.base, dtype=torch.float64), measured.table]
+        )
+        tables["latency"] = CostTable("latency", float(base), table)
+        if self.config.weights == "gaussian":
+            tables["kl"] = self.kl_table()
+        return tables
+
+    @torch.no_grad()
+    def kl_table(self) -> CostTable:
+        """The KL of Gaussian weights at present, in nats."""
+        table, rest = kl_costs(self.supernet, self.config.prior_variance)
+        return CostTable("kl", float(rest), table.double().cpu())
+
+    def _objective(self, num_train: int, weight_noise: torch.Generator | None) -> NegativeElbo:
+        config, device = self.config, self.processes.device
+        # The columns of `kl` are zero here: they follow from the weights at every step.
+        units = [
+            self.tables[name].unit()
+            if name in MEASURED
+            else (torch.zeros_like(self.tables[name].table), 0.0)
+            for name in config.costs
+        ]
+        return NegativeElbo(
+            self.supernet,
+            self.hypernet,
+            build_relaxation(config.relax),
+            torch.stack([table for table, _ in units]).float().to(device),
+            torch.tensor([offset for _, offset in units], device=device),
+            kl_column=config.costs.index("kl") if "kl" in config.costs else None,
+            kl_scale=1 / num_train,
+            prior_variance=config.prior_variance,
+            arch_kl_price=config.arch_kl,
+            weight_noise=weight_noise,
+        )
+
+    def warming_up(self, step: int) -> bool:
+        """Whether the architecture rests, and the weights see all operations equally."""
+        return step < self.config.warmup_epochs * self.steps_per_epoch
+
+    def sample(self, half: str, step: int) -> Sample:
+        """Draws all that is random about one step on one half, `train` or `val`.
+
+        Every process draws for the joint batch and keeps its part; λ is the same in all of them
+        and in both halves.
+        """
+        config, device = self.config, self.processes.device
+        x, y = self._batches[half].batch(step)
+        lams = self.lam_range.sample(config.lams_per_step, stream(config.seed, "lams", step))
+        generator = stream(config.seed, f"relax/{half}", step)
+        rank, world = self.processes.rank, self.processes.world
+        space = self.skeleton.space
+        noises: list[Tensor | None] = []
+        for _ in range(config.lams_per_step):
+            noise = self.objective.relaxation.noise(
+                space.num_edges, len(space.ops), len(x) * world, generator
+            )
+            if noise is not None and noise.ndim == 3:  # one for each example
+                noise = noise[rank * len(x) : (rank + 1) * len(x)]
+            noises.append(None if noise is None else noise.to(device))
+        return Sample(
+            x,
+            y,
+            lams.to(device),
+            self.lam_range.unit(lams).float().to(device),
+            noises,
+            stream(config.seed, f"posterior/{half}/{rank}", step).initial_seed(),
+            temperature(
+                step / self.total_steps,
+                config.temperature,
+                config.temperature_end,
+                config.temperature_schedule,
+            ),
+            self.warming_up(step),
+        )
+
+    def evaluate(
+        self,
+        sample: Sample,
+        weights: Sequence[Tensor],
+        arch: Sequence[Tensor],
+        *,
+        even: bool = False,
+    ) -> Terms:
+        """The bound's terms at given weights and architecture parameters.
+
+        Args:
+            weights: one tensor for each parameter of the supernet.
+            arch: one tensor for each parameter of the hypernetwork.
+            even: see `NegativeElbo.forward`.
+        """
+        values = dict(zip(self._w_names + self._arch_names, (*weights, *arch), strict=True))
+        bfloat16 = self.config.precision == "bfloat16"
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16):
+            terms: Terms = functional_call(self.objective, values, (sample,), {"even": even})
+        return terms
+
+
+def read_data(config: SearchConfig, processes: Processes) -> ImageData:
+    """Reads the images in every process, the first one alone if they have to be downloaded."""
+
+    def read() -> ImageData:
+        return load_data(
+            config.data,
+            Path(config.data_root),
+            split_seed=config.split_seed,
+            image_size=config.image_size,
+        )
+
+    data = read() if processes.is_main else None
+    processes.barrier()
+    return data or read()

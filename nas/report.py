@@ -1,0 +1,126 @@
+"""What a finished search leaves in its folder: table, genotypes, pictures."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cells.supernet import Supernet
+from nas.augment import Split, evaluation_batches
+from nas.draw import draw_genotype, draw_supernet_cell
+from nas.elbo import entropy
+from nas.front import Front, pareto
+from nas.metrics import Average, accuracy
+from nas.plot import draw_front
+from nas.runtime import write_atomically
+
+
+@torch.no_grad()
+def supernet_accuracy(
+    supernet: Supernet,
+    choices: Sequence[int],
+    split: Split,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch_size: int = 250,
+) -> float:
+    """Accuracy in [0, 1] of a discrete architecture with the supernet's weights.
+
+    Normalisation uses the statistics of each batch; the means of Gaussian weights are used.
+    """
+    training = supernet.training
+    supernet.eval()
+    right = Average()
+    for x, y in evaluation_batches(split, batch_size, mean, std):
+        right.add(float(accuracy(supernet.discrete(x, choices), y)), len(y))
+    supernet.train(training)
+    return right.mean
+
+
+def spread(split: Split, count: int) -> Split:
+    """At most `count` examples, evenly spaced through a split."""
+    if len(split) <= count:
+        return split
+    index = torch.arange(count, device=split.labels.device) * len(split) // count
+    return Split(split.images[index], split.labels[index])
+
+
+def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[str, Any]]:
+    """One row per cell of the front, in order of λ, equal cells merged.
+
+    Args:
+        scores: accuracy of every discrete architecture on the grid of λs.
+    """
+    lams = front.lam_range.grid(front.config.grid)
+    logits = front.logits(lams)
+    cells = [tuple(c) for c in front.choices(lams).tolist()]
+    probs = logits.softmax(dim=-1)
+    rows: list[dict[str, Any]] = []
+    for choices in dict.fromkeys(cells):
+        where = [i for i, other in enumerate(cells) if other == choices]
+        first, last = where[0], where[-1]
+        names = front.config.costs
+        genotype = front.genotype(lams[first].tolist(), choices)
+        rows.append(
+            {f"lam_{n}": float(lams[first, k]) for k, n in enumerate(names)}
+            | {f"lam_last_{n}": float(lams[last, k]) for k, n in enumerate(names)}
+            | {f"expected_{n}": float(t.expected(probs[first])) for n, t in front.tables.items()}
+            | {n: t.total(choices) for n, t in front.tables.items()}
+            | {
+                "entropy": float(entropy(logits[first])),
+                "accuracy": scores[choices],
+                "genotype": genotype.id,
+                "file": f"genotypes/{len(rows):02d}-{genotype.id}.json",
+            }
+        )
+    members = pareto([r["accuracy"] for r in rows], [[r[n] for n in names] for r in rows])
+    return [{**row, "pareto": member} for row, member in zip(rows, members, strict=True)]
+
+
+def write_report(
+    folder: Path,
+    front: Front,
+    supernet: Supernet,
+    split: Split,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> list[dict[str, Any]]:
+    """Scores every cell of the front and writes front.csv, genotypes/, cells/ and front.svg.
+
+    Args:
+        split: validation images, on the supernet's device.
+
+    Returns:
+        The rows of front.csv.
+    """
+    lams = front.lam_range.grid(front.config.grid)
+    images = spread(split, front.config.eval_images)
+    scores = {
+        choices: supernet_accuracy(supernet, choices, images, mean, std)
+        for choices in {tuple(c): None for c in front.choices(lams).tolist()}
+    }
+    rows = front_rows(front, scores)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    (folder / "genotypes").mkdir(exist_ok=True)
+    (folder / "cells").mkdir(exist_ok=True)
+    for row in rows:
+        lam = [row[f"lam_{n}"] for n in front.config.costs]
+        genotype = front.genotype(lam, front.choices(torch.tensor([lam]).double())[0].tolist())
+        path = folder / row["file"]
+        genotype.save(path)
+        draw_genotype(genotype, folder / "cells" / path.stem)
+    logits = front.logits(lams[[0, -1]])
+    for name, probs in zip(("lowest", "highest"), logits.softmax(dim=-1), strict=True):
+        for kind in front.space.kinds:
+            stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
+            draw_supernet_cell(front.space, kind, probs, stem)
+    cost = front.config.costs[0]
+    draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
+    write_atomically(folder / "front.csv", text.getvalue().encode())  # last: the front is whole
+    return rows

@@ -1,0 +1,101 @@
+"""Run folders: made once, never overwritten, read back to go on."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError
+from nas import checkpoint
+from nas.config import SearchConfig, config_from_dict
+from nas.runtime import write_atomically
+
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.json"
+FREE = ("device",)
+"""Settings that may change when a run goes on: they say where it runs, not what it does."""
+
+
+def make_folder(path: Path, *, exact: bool) -> Path:
+    """Makes a new folder and returns it.
+
+    Args:
+        exact: whether it must be `path`; otherwise `path-2`, `path-3`, … where that is taken.
+
+    Raises:
+        InputError: if it exists and `exact` is set.
+    """
+    candidate, number = path, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            if exact:
+                refuse_existing(path)
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+        else:
+            return candidate
+
+
+def refuse_existing(path: Path) -> None:
+    """Makes sure that there is nothing at a path.
+
+    Raises:
+        InputError: if there is.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists: choose another --out, or go on with --resume {path}")
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes settings or results, whole or not at all."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads a `config.json`.
+
+    Raises:
+        InputError: if it is not a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}): repair it or start anew") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a JSON object: repair it or start anew")
+    return values
+
+
+def read_run(folder: Path) -> tuple[SearchConfig, dict[str, Any]]:
+    """Reads a search's configuration and checkpoint.
+
+    Raises:
+        InputError: if either is absent or damaged, or they do not belong together.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is not the folder of a search: it has no {CONFIG}")
+    config = config_from_dict(read_config(folder / CONFIG))
+    state = checkpoint.load(folder / CHECKPOINT)
+    require_same(config, state, folder)
+    return config, state
+
+
+def require_same(config: SearchConfig, state: dict[str, Any], folder: Path) -> None:
+    """Makes sure that a checkpoint belongs to a configuration.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    if not {"config", "step", "supernet", "hypernet", "tables"} <= state.keys():
+        raise InputError(f"{folder / CHECKPOINT} is not the checkpoint of a search")
+    wanted = config.to_dict()
+    for field in fields(config):
+        name = field.name
+        if name not in FREE and state["config"].get(name) != wanted[name]:
+            raise InputError(
+                f"{folder / CHECKPOINT} is from another configuration: {name} was "
+                f"{state['config'].get(name)!r}, now {wanted[name]!r}; leave the option out, or "
+                "start a new search"
+            )

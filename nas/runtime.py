@@ -1,0 +1,265 @@
+"""What surrounds a run: random streams, processes, signals, files, errors on one line."""
+
+import errno
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cells.errors import InputError
+
+REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "choose another name, or remove it first",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some space, then try again",
+    errno.EDQUOT: "free some space, then try again",
+}
+"""What a user can do about each error of the file system."""
+
+
+def stream(seed: int, name: str, index: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Returns a fresh generator that depends on nothing but its arguments.
+
+    Draws are counted, not chained: the generator of step 7 is the same whether or not the six
+    before it were made, so a resumed run needs no generator state.
+
+    Args:
+        seed: the run's seed.
+        name: what is drawn, e.g. `"lams"`; streams of different names are independent.
+        index: which draw of that name, e.g. the step.
+        device: where the generator lives.
+    """
+    digest = hashlib.sha256(f"{seed}/{name}/{index}".encode()).digest()
+    seed_63_bits = int.from_bytes(digest[:8], "big") >> 1
+    return torch.Generator(device).manual_seed(seed_63_bits)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one run, one per device, as one of them sees it."""
+
+    rank: int
+    """This process, in 0 … world-1."""
+    world: int
+    """How many processes there are."""
+    device: torch.device
+    """The device of this process."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Returns the mean over processes of each tensor, by a single all-reduce.
+
+        Every process must pass tensors of the same shapes and types in the same order. Gradients
+        taken by `torch.autograd.grad` go through here, as `DistributedDataParallel` does not
+        see them.
+
+        Args:
+            tensors: floating-point tensors of any shape; empty is allowed.
+        """
+        if self.world == 1 or not tensors:
+            return tuple(tensors)
+        double = any(tensor.dtype == torch.float64 for tensor in tensors)
+        dtype = torch.float64 if double else torch.float32
+        flat = torch.cat([tensor.detach().reshape(-1).to(self.device, dtype) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / self.world, [tensor.numel() for tensor in tensors])
+        pairs = zip(parts, tensors, strict=True)
+        return tuple(part.reshape(tensor.shape).to(tensor) for part, tensor in pairs)
+
+    def any_process(self, flag: bool) -> bool:
+        """Returns whether the flag is set in at least one process, the same answer in all."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def barrier(self) -> None:
+        """Waits until every process has come here."""
+        self.any_process(False)
+
+
+def start_processes(device: str) -> Processes:
+    """Joins the processes that torchrun started, or stands alone without it.
+
+    Args:
+        device: `"auto"` (a GPU if there is one, else the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, ….
+            Several processes on GPUs take one each.
+
+    Raises:
+        InputError: if there is no such device on this machine.
+    """
+    rank, world, local_rank = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    name = device
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    elif name.startswith("cuda:") and world > 1:
+        raise InputError(f"device {device!r} cannot serve {world} processes: ask for 'cuda'")
+    found = _find_device(name, device)
+    if world > 1:
+        if found.type == "cuda":
+            torch.cuda.set_device(found)
+        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    return Processes(rank, world, found)
+
+
+def _find_device(name: str, asked: str) -> torch.device:
+    """Returns the device called `name` if tensors can be made there."""
+    remedy = "choose auto, cpu or cuda"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # Which of these torch raises depends on the device and on how torch was built.
+        if not torch.cuda.is_available() and asked.startswith("cuda"):
+            remedy = "torch finds no GPU here; choose cpu"
+        elif asked.startswith(("cuda", "auto")):
+            remedy = f"torch cannot use {name}, it counts {torch.cuda.device_count()} GPUs here"
+        raise InputError(f"no device {asked!r}: {remedy}") from error
+    return device
+
+
+def stop_processes() -> None:
+    """Leaves the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class StopSignal:
+    """Turns SIGINT and SIGTERM into a flag, so that a run can save before it leaves.
+
+        with StopSignal() as stop:
+            while not stop.received: ...
+
+    A second Ctrl-C raises KeyboardInterrupt, for a user who will not wait.
+    """
+
+    received: int | None = None
+    """The number of the first signal that came, if one did."""
+
+    def __enter__(self) -> Self:
+        self._former = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors that lack it, as "no space left" does while writing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file and waits until it is on the disk; removes it if that fails.
+
+    Raises:
+        OSError: naming the file, e.g. if no space is left.
+    """
+    try:
+        with naming(path), open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace_synced(source: Path, target: Path) -> None:
+    """Renames a file over another of the same folder and waits until the disk knows."""
+    with naming(target):
+        os.replace(source, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def temporary(path: Path) -> Path:
+    """Returns the name under which a file is written before it gets its own."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file such that whoever opens it finds all of the old or all of the new content.
+
+    Raises:
+        OSError: naming the file; its old content is left as it was.
+    """
+    write_synced(temporary(path), data)
+    replace_synced(temporary(path), path)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Runs a script's main function and tells its user's errors on one line.
+
+    `InputError` and errors of the file system leave with exit code 2, Ctrl-C with 130; any other
+    exception is a fault of the program and keeps its traceback.
+    """
+    try:
+        main()
+    except InputError as error:
+        _leave(str(error))
+    except OSError as error:
+        _leave(_describe(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _describe(error: OSError) -> str:
+    """Returns what happened to which file, and what to do about it."""
+    if error.errno is None or error.strerror is None:
+        return str(error) or type(error).__name__
+    parts = [error.strerror, str(error.filename or ""), REMEDIES.get(error.errno, "")]
+    return ": ".join(part for part in parts if part)
+
+
+def _leave(message: str) -> None:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,326 @@
+"""The search: weights and hypernetwork, optimised in turn on the two halves of the data."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cells.errors import InputError
+from nas import bilevel, checkpoint
+from nas.config import SearchConfig
+from nas.data import ImageData
+from nas.elbo import Sample, Terms, entropy
+from nas.front import Front, tables_from_state
+from nas.hypernet import Gibbs
+from nas.metrics import Average, MetricsLog
+from nas.problem import Problem
+from nas.report import write_report
+from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime import Processes, StopSignal, start_processes, stop_processes
+
+
+class Searcher:
+    """One search: everything that its checkpoint holds, and the loop that moves it.
+
+    Attributes:
+        config: the settings.
+        problem: data, supernet, hypernetwork and bound.
+        step: finished steps, each one update of the architecture and one of the weights.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        processes: Processes,
+        *,
+        data: ImageData | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            data: the images; read as the configuration says if None.
+            state: checkpoint to continue from.
+
+        Raises:
+            InputError: if data cannot be read or do not fit.
+        """
+        self.config = config
+        self.processes = processes
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        tables = None if state is None else tables_from_state(state["tables"])
+        self.problem = Problem(config, processes, data=data, tables=tables)
+        self.supernet, self.hypernet = self.problem.supernet, self.problem.hypernet
+        self.w_optimizer = torch.optim.SGD(
+            self.supernet.parameters(),
+            config.w_lr,
+            momentum=config.w_momentum,
+            # The prior of Gaussian weights takes the place of weight decay.
+            weight_decay=config.w_weight_decay if config.weights == "point" else 0.0,
+        )
+        self.arch_optimizer = torch.optim.Adam(
+            self.hypernet.parameters(),
+            config.arch_lr,
+            (config.arch_beta1, config.arch_beta2),
+            weight_decay=config.arch_weight_decay,
+        )
+        self.step = 0
+        self.averages: dict[str, Average] = {}
+        if state is not None:
+            self._restore(state)
+
+    # ---------------------------------------------------------------- one step
+
+    def w_lr(self) -> float:
+        """Learning rate of the weights at the present step: a cosine."""
+        low, high = self.config.w_lr_min, self.config.w_lr
+        return (
+            low + (high - low) * (1 + math.cos(math.pi * self.step / self.problem.total_steps)) / 2
+        )
+
+    def arch_step(self, train: Sample, val: Sample) -> Terms:
+        """Moves the hypernetwork along the hypergradient of the validation bound."""
+        weights, arch = tuple(self.supernet.parameters()), tuple(self.hypernet.parameters())
+        seen: list[Terms] = []
+
+        def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
+            terms = self.problem.evaluate(val, w, a, even=True)
+            seen.append(Terms(*(term.detach() for term in terms)))
+            return terms.total
+
+        def train_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
+            return self.problem.evaluate(train, w, a).total
+
+        average = self.processes.average
+        if self.config.order == "first":
+            gradient = bilevel.first_order(val_loss, weights, arch, reduce=average)
+        else:
+            group = self.w_optimizer.param_groups[0]
+            state = self.w_optimizer.state
+            second = bilevel.exact if self.config.order == "exact" else bilevel.finite_difference
+            gradient = second(
+                train_loss,
+                val_loss,
+                weights,
+                arch,
+                lr=group["lr"],
+                momentum=group["momentum"],
+                buffers=[state[w].get("momentum_buffer") if w in state else None for w in weights],
+                weight_decay=group["weight_decay"],
+                reduce=average,
+            )
+        self._check_finite(gradient.loss, gradient.grads)
+        for parameter, grad in zip(arch, gradient.grads, strict=True):
+            parameter.grad = grad
+        self.arch_optimizer.step()
+        return seen[0]
+
+    def weight_step(self, train: Sample) -> Terms:
+        """Moves the weights along the gradient of the training bound."""
+        weights = tuple(self.supernet.parameters())
+        arch = tuple(a.detach() for a in self.hypernet.parameters())
+        terms = self.problem.evaluate(train, weights, arch)
+        grads = torch.autograd.grad(terms.total, weights, allow_unused=True)
+        used = [i for i, grad in enumerate(grads) if grad is not None]
+        averaged = self.processes.average([grads[i] for i in used])
+        for weight in weights:
+            weight.grad = None  # an operation that was not computed keeps its momentum, too
+        for i, grad in zip(used, averaged, strict=True):
+            weights[i].grad = grad
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.config.w_grad_clip)
+        self._check_finite(terms.total.detach(), (norm,))
+        self.w_optimizer.step()
+        return Terms(*(term.detach() for term in terms))
+
+    def _check_finite(self, loss: Tensor, grads: Sequence[Tensor]) -> None:
+        total = torch.stack([loss, *(grad.sum() for grad in grads)]).sum()
+        if not math.isfinite(float(total)):
+            raise InputError(
+                f"the loss or its gradient became {float(total)} at step {self.step}: the last "
+                "checkpoint is kept; lower --w-lr or --arch-lr"
+            )
+
+    def advance(self) -> None:
+        """One step: the architecture on the validation half, the weights on the training half."""
+        for group in self.w_optimizer.param_groups:
+            group["lr"] = self.w_lr()
+        train = self.problem.sample("train", self.step)
+        if not self.problem.warming_up(self.step):
+            self._note("val", self.arch_step(train, self.problem.sample("val", self.step)))
+        self._note("train", self.weight_step(train))
+        self.step += 1
+
+    # ---------------------------------------------------------------- records
+
+    def _note(self, half: str, terms: Terms) -> None:
+        values = {"loss": terms.total, "nll": terms.nll, "arch_kl": terms.arch_kl}
+        values |= {"accuracy": terms.accuracy}
+        values |= {f"cost_{n}": c for n, c in zip(self.config.costs, terms.costs, strict=True)}
+        for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
+            self.averages.setdefault(f"{half}_{name}", Average()).add(value)
+
+    def front(self) -> Front:
+        """The cells that the hypernetwork gives at present."""
+        tables = self.problem.tables
+        if "kl" in tables:
+            tables = tables | {"kl": self.problem.kl_table()}
+        return Front(self.config, self.hypernet, tables)
+
+    def _refresh_costs(self) -> None:
+        """Tells the Gibbs form what the operations cost by now, where that is their KL."""
+        if "kl" in self.config.costs and isinstance(self.hypernet, Gibbs):
+            tables = self.front().tables
+            costs = torch.stack([tables[name].table for name in self.config.costs])
+            self.hypernet.set_costs(costs.to(self.processes.device))
+
+    @torch.no_grad()
+    def ends(self) -> dict[str, list[float]]:
+        """Expected costs and mean entropy at the lowest and the highest λ."""
+        lams = torch.tensor(
+            [self.problem.lam_range.low, self.problem.lam_range.high], dtype=torch.float64
+        )
+        front = self.front()
+        logits = front.logits(lams)
+        values = {
+            f"expected_{name}": front.tables[name].expected(logits.softmax(dim=-1)).tolist()
+            for name in self.config.costs
+        }
+        return values | {"entropy": entropy(logits).tolist()}
+
+    def row(self, seconds: float) -> dict[str, Any]:
+        """What is logged at the end of an epoch."""
+        means = {name: average.mean for name, average in sorted(self.averages.items())}
+        epoch = self.step // self.problem.steps_per_epoch
+        return {
+            "step": self.step, "epoch": epoch, **means, **self.ends(),
+            "w_lr": self.w_lr(), "seconds": round(seconds, 3),
+        }  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """The checkpoint: with the configuration, all that the rest of the run depends on."""
+        return {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "supernet": self.supernet.state_dict(),
+            "hypernet": self.hypernet.state_dict(),
+            "w_optimizer": self.w_optimizer.state_dict(),
+            "arch_optimizer": self.arch_optimizer.state_dict(),
+            "averages": {name: vars(average) for name, average in self.averages.items()},
+            "tables": {
+                t.name: {"base": t.base, "table": t.table} for t in self.front().tables.values()
+            },
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.supernet.load_state_dict(state["supernet"])
+        self.hypernet.load_state_dict(state["hypernet"])
+        self.w_optimizer.load_state_dict(state["w_optimizer"])
+        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
+        self.averages = {name: Average(**a) for name, a in state["averages"].items()}
+
+    # ---------------------------------------------------------------- the run
+
+    def run(self, folder: Path) -> int | None:
+        """Searches to the end, or until SIGINT or SIGTERM.
+
+        Writes `metrics.jsonl` and a checkpoint after every epoch and before leaving.
+
+        Returns:
+            The signal that stopped the search, or None.
+
+        Raises:
+            InputError: if the loss is not finite any more.
+        """
+        log = MetricsLog(folder / "metrics.jsonl")
+        main = self.processes.is_main
+        if main:
+            log.keep(self.step)
+        bar = tqdm(
+            total=self.problem.total_steps,
+            initial=self.step,
+            unit="step",
+            disable=not main,
+            mininterval=0.2 if sys.stderr.isatty() else 20,
+        )
+        start = time.perf_counter()
+        with bar, StopSignal() as stop:
+            while self.step < self.problem.total_steps:
+                self.advance()
+                bar.update()
+                if self.step % max(1, self.problem.steps_per_epoch // 10) == 0:
+                    bar.set_postfix_str(self._postfix(), refresh=False)
+                stopped = self.processes.any_process(stop.received is not None)
+                epoch_ends = self.step % self.problem.steps_per_epoch == 0
+                if epoch_ends:
+                    self._refresh_costs()
+                    row = self.row(time.perf_counter() - start)
+                    self.averages = {}
+                    if main:
+                        log.append(row)
+                    start = time.perf_counter()
+                if main and (epoch_ends or stopped):
+                    checkpoint.save(folder / CHECKPOINT, self.state())
+                if stopped:
+                    return stop.received or 15
+        return None
+
+    def _postfix(self) -> str:
+        ends = self.ends()
+        name = self.config.costs[0]
+        low, high = ends[f"expected_{name}"]
+        parts = [f"loss {self.averages['train_loss'].mean:.3f}"] if self.averages else []
+        if "val_accuracy" in self.averages:
+            parts.append(f"val {100 * self.averages['val_accuracy'].mean:.1f}%")
+        parts.append(f"{name} {low:.3g}…{high:.3g}")
+        parts.append("entropy {:.2f}…{:.2f}".format(*ends["entropy"]))
+        return ", ".join(parts)
+
+
+def search(
+    config: SearchConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+) -> None:
+    """Runs a search, or the rest of it, and writes its folder.
+
+    Args:
+        folder: where; made here unless `state` is given.
+        exact: whether a folder that exists is refused, or another name is chosen.
+        state: checkpoint to continue from.
+
+    Raises:
+        InputError: if the folder exists, or as `Searcher`.
+    """
+    processes = start_processes(config.device)
+    try:
+        if processes.is_main and state is None and exact:
+            refuse_existing(folder)  # before any work is done
+        searcher = Searcher(config, processes, state=state)
+        if processes.is_main and state is None:
+            folder = make_folder(folder, exact=exact)
+            write_json(folder / CONFIG, config.to_dict())
+        stopped = searcher.run(folder)
+        if stopped is not None:
+            if processes.is_main:
+                print(f"stopped at step {searcher.step}; go on with --resume {folder}")
+            sys.exit(128 + stopped)
+        if processes.is_main:
+            rows = write_report(
+                folder,
+                searcher.front(),
+                searcher.supernet,
+                searcher.problem.val,
+                searcher.problem.data.mean,
+                searcher.problem.data.std,
+            )
+            members = sum(row["pareto"] for row in rows)
+            print(f"{len(rows)} cells, {members} of them Pareto members, in {folder / 'front.csv'}")
+            print(f"genotypes in {folder / 'genotypes'}, pictures in {folder / 'cells'}")
+        processes.barrier()
+    finally:
+        stop_processes()

@@ -1,0 +1,317 @@
+"""The training of one discrete network with one seed."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from cells.cell import Skeleton
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.network import Network, inherit
+from cells.space import find_space
+from cells.supernet import Supernet
+from nas import checkpoint
+from nas.data import Augmentation, Batches, ImageData, Split, evaluation_batches
+from nas.metrics import Average, MetricsLog, accuracy
+from nas.recipe import RetrainConfig
+from nas.runs import read_run
+from nas.runtime import Processes, StopSignal, stream
+
+
+class _Heads(nn.Module):
+    """A network's training pass as one module, which is what DDP and `torch.compile` wrap."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps images to the logits of each head, (batch, num_classes)."""
+        if self.network.auxiliary is None:
+            return (self.network(x),)
+        return self.network.with_auxiliary(x)
+
+
+class Retrainer:
+    """The training of one network with one seed.
+
+    Attributes:
+        config: the settings, resolved.
+        network: what is trained.
+        step: finished steps.
+        seconds: time spent so far.
+    """
+
+    def __init__(
+        self,
+        config: RetrainConfig,
+        genotype: Genotype,
+        data: ImageData,
+        processes: Processes,
+        seed: int,
+        *,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            state: checkpoint to continue from.
+
+        Raises:
+            InputError: if the settings do not fit the data, or the inherited weights the network.
+        """
+        self.config, self.processes, self.seed = config, processes, seed
+        device = processes.device
+        self.batches = Batches(
+            data.train.to(device),
+            config.batch_size,
+            seed=seed,
+            name="train",
+            augmentation=Augmentation(config.crop_padding, config.flip, config.cutout),
+            mean=data.mean,
+            std=data.std,
+            rank=processes.rank,
+            world=processes.world,
+        )
+        self.total_steps = config.epochs * self.batches.steps_per_epoch
+        self.step = 0
+        self.seconds = 0.0
+        self.averages = {"loss": Average(), "train_accuracy": Average()}
+        with _seeded(seed, "weights", 0):
+            self.network = Network(
+                genotype,
+                make_skeleton(config, genotype, data),
+                auxiliary=config.auxiliary_weight > 0,
+            )
+        self.network.to(memory_format=torch.channels_last).to(device)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+        )
+        if state is not None:
+            self._restore(state)
+        elif config.inherit is not None:
+            inherit(self.network, read_supernet(Path(config.inherit), self.network.skeleton))
+            steps = range(self.batches.steps_per_epoch)
+            estimate_statistics(self.network, (self.batches.batch(step)[0] for step in steps))
+        self.model: nn.Module = _Heads(self.network)
+        if config.compile:
+            self.model.compile()
+        if processes.world > 1:
+            # The graph is static, so that parameters of dead ends in a cell need no search.
+            self.model = DistributedDataParallel(self.model, static_graph=True)
+        bfloat16 = config.precision == "bfloat16" or (
+            config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        self.precision = "bfloat16" if bfloat16 else "float32"
+        # A look at a GPU's numbers waits for it, so there it is taken at some steps only.
+        self._look_every = 20 if device.type == "cuda" else 1
+        self._unseen: list[Tensor] = []
+
+    def lr(self) -> float:
+        """Learning rate of the present step: a linear rise, then a cosine."""
+        config, warmup = self.config, self.config.warmup_epochs * self.batches.steps_per_epoch
+        if self.step < warmup:
+            return config.lr * (self.step + 1) / warmup
+        progress = (self.step - warmup) / (self.total_steps - warmup)
+        return config.lr_min + (config.lr - config.lr_min) * (1 + math.cos(math.pi * progress)) / 2
+
+    def advance(self) -> None:
+        """One step of SGD."""
+        config, step = self.config, self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr()
+        self.network.drop_path = config.drop_path * step / self.total_steps
+        x, y = self.batches.batch(step)
+        autocast = torch.autocast(
+            x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        with _seeded(self.seed, f"drop_path/{self.processes.rank}", step, x.device), autocast:
+            logits, *auxiliary = self.model(x)
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
+        for other in auxiliary:
+            extra = F.cross_entropy(other.float(), y, label_smoothing=config.label_smoothing)
+            loss = loss + config.auxiliary_weight * extra
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip)
+        self.optimizer.step()
+        self._unseen.append(torch.stack([loss.detach(), accuracy(logits, y), norm]))
+        self.step += 1
+
+    def look(self, stop: bool) -> bool:
+        """Takes in the numbers of the steps since the last look, in all processes alike.
+
+        Args:
+            stop: whether this process has been asked to stop.
+
+        Returns:
+            Whether one of them has.
+
+        Raises:
+            InputError: if a loss or a gradient is not finite.
+        """
+        asked = torch.tensor([float(stop)])
+        steps, asked = self.processes.average((torch.stack(self._unseen), asked))
+        first = self.step - len(self._unseen)
+        self._unseen = []
+        for step, (loss, right, norm) in enumerate(steps.tolist(), start=first):
+            if not math.isfinite(loss + norm):
+                raise InputError(
+                    f"the loss became {loss}, its gradient {norm} at step {step} of seed "
+                    f"{self.seed}: the last checkpoint is kept; lower --lr"
+                )
+            self.averages["loss"].add(loss)
+            self.averages["train_accuracy"].add(right)
+        return bool(asked.item())
+
+    def state(self) -> dict[str, Any]:
+        """The checkpoint: with the configuration, all that the rest of the run depends on."""
+        return {
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averages": {name: vars(average) for name, average in self.averages.items()},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.averages = {name: Average(**a) for name, a in state["averages"].items()}
+
+    def run(self, path: Path, log: MetricsLog, offset: int) -> int | None:
+        """Trains to the end, or until SIGINT or SIGTERM.
+
+        Args:
+            path: of the checkpoint, written after every epoch and before leaving.
+            log: gets a row per epoch.
+            offset: steps of the seeds before this one, for the log.
+
+        Returns:
+            The signal that stopped the training, or None.
+
+        Raises:
+            InputError: if the loss is not finite any more.
+        """
+        main = self.processes.is_main
+        self.network.train()
+        bar = tqdm(
+            total=self.total_steps, initial=self.step, unit="step", desc=f"seed {self.seed}",
+            disable=not main,
+        )  # fmt: skip
+        start = time.perf_counter() - self.seconds
+        with bar, StopSignal() as stop:
+            while self.step < self.total_steps:
+                self.advance()
+                epoch, rest = divmod(self.step, self.batches.steps_per_epoch)
+                bar.update()
+                if rest and self.step % self._look_every:
+                    continue
+                stopped = self.look(stop.received is not None)
+                self.seconds = time.perf_counter() - start
+                means = {name: average.mean for name, average in self.averages.items()}
+                bar.set_postfix_str(
+                    f"loss {means['loss']:.3f}, train {100 * means['train_accuracy']:.1f}%, "
+                    f"lr {self.optimizer.param_groups[0]['lr']:.3g}",
+                    refresh=False,
+                )
+                if not rest:
+                    row = {"step": offset + self.step, "seed": self.seed, "epoch": epoch, **means}
+                    row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
+                    self.averages = {name: Average() for name in means}
+                    if main:
+                        log.append(row)
+                if main and (stopped or not rest):
+                    checkpoint.save(path, self.state())
+                if stopped:
+                    return stop.received or 15
+        return None
+
+
+@contextmanager
+def _seeded(seed: int, name: str, index: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seeds torch's global generators from a stream, and puts them back afterwards."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(stream(seed, name, index).initial_seed())
+        yield
+
+
+def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) -> Skeleton:
+    """Returns everything about the network but its cells' operations."""
+    assert config.channels is not None and config.num_cells is not None, "resolve() comes first"
+    return Skeleton(
+        find_space(genotype.space),
+        data.channels,
+        data.num_classes,
+        data.height,
+        data.width,
+        config.channels,
+        config.num_cells,
+    )
+
+
+def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
+    """Reads the weights of a search; of Gaussian ones, the means.
+
+    Raises:
+        InputError: if the folder is no search, or one of another network.
+    """
+    config, state = read_run(run)
+    if config.space != skeleton.space.name:
+        raise InputError(
+            f"the search in {run} is of space {config.space!r}, the genotype of "
+            f"{skeleton.space.name!r}: inherit from the search that found it"
+        )
+    supernet = Supernet(skeleton)
+    means = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
+    try:
+        supernet.load_state_dict(means)
+    except RuntimeError as error:
+        raise InputError(
+            f"the supernet in {run} does not fit the data: inherit with the data it was made for"
+        ) from error
+    return supernet
+
+
+@torch.no_grad()
+def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Sets the running statistics of BatchNorm to their means over batches of images."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+    for x in batches:
+        network(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]
+) -> float:
+    """Returns the accuracy in [0, 1] of a network in evaluation mode, in float32."""
+    network.eval()
+    right = sum(
+        int((network(x).argmax(dim=1) == y).sum())
+        for x, y in evaluation_batches(split, 256, mean, std)
+    )
+    return right / len(split)

@@ -1,0 +1,56 @@
+"""Searches for the cells of every λ: python search.py digits --out runs/digits"""
+
+import sys
+from pathlib import Path
+
+from cells.errors import InputError, unknown
+from nas.commandline import parse, take
+from nas.config import PRESETS, SearchConfig, config_from_dict
+from nas.runs import read_config, read_run, require_same
+from nas.runtime import run_script
+from nas.searcher import search
+
+USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
+       python search.py --config runs/x/config.json    the same search once more
+       python search.py --resume runs/x                go on with an interrupted search
+PRESET is one of {", ".join(PRESETS)}; --out FOLDER names the run (default runs/PRESET).
+Options: python search.py digits --help"""
+
+
+def command() -> None:
+    """Runs one search from the command line."""
+    args = sys.argv[1:]
+    resume, path, out = (take(args, name) for name in ("--resume", "--config", "--out"))
+    if resume is not None:
+        folder = Path(resume)
+        config, state = read_run(folder)
+        config = parse(SearchConfig, config, args, "search.py --resume RUN")
+        require_same(config, state, folder)
+        search(config, folder, state=state)
+        return
+    if path is not None:
+        name, default = (
+            Path(path).parent.name or "search",
+            config_from_dict(read_config(Path(path))),
+        )
+    elif args and args[0] in PRESETS:
+        name = args.pop(0)
+        default = PRESETS[name]
+    elif not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    elif args[0].startswith("-"):
+        raise InputError(f"a preset comes first: one of {', '.join(PRESETS)}, got {args[0]!r}")
+    else:
+        raise unknown("preset", args[0], PRESETS)
+    config = parse(SearchConfig, default, args, f"search.py {name}")
+    search(config, Path(out) if out else Path("runs") / name, exact=out is not None)
+
+
+def main() -> None:
+    """Entry of the console script."""
+    run_script(command)
+
+
+if __name__ == "__main__":
+    main()
