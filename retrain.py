@@ -1,0 +1,46 @@
+"""Trains a discrete network: python retrain.py --genotype runs/x/genotypes/….json --data mnist"""
+
+import sys
+from pathlib import Path
+
+from nas.commandline import parse, take
+from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining
+from nas.retrainer import retrain
+from nas.runtime import run_script
+
+USAGE = f"""usage: python retrain.py [PRESET] --genotype FILE [--option value …]
+       python retrain.py --resume runs/x    go on with an interrupted retraining
+PRESET is one of {", ".join(PRESETS)}; by default that of --data, which is by default that
+of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
+Options: python retrain.py digits --help"""
+
+
+def command() -> None:
+    """Runs one retraining from the command line."""
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    resume, out = take(args, "--resume"), take(args, "--out")
+    if resume is not None:
+        config = parse(
+            RetrainConfig, read_retraining(Path(resume)), args, "retrain.py --resume RUN"
+        )
+        retrain(config, Path(resume), resume=True)
+        return
+    name = None if not args or args[0].startswith("-") else args.pop(0)
+    data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
+    preset = choose_preset(name, data, source)
+    if inherit is not None:
+        preset = fine_tuning(preset)
+    config = parse(RetrainConfig, preset, args, "retrain.py")
+    retrain(config, Path(out) if out else None)
+
+
+def main() -> None:
+    """Entry of the console script."""
+    run_script(command)
+
+
+if __name__ == "__main__":
+    main()
