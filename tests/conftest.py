@@ -1,0 +1,34 @@
+"""What every test shares: one thread, so that numbers repeat, and the way to real data."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Read when torch loads OpenMP; idle threads that spin slow every other process down.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder that holds real data sets; the test is skipped if there is none."""
+    root = Path(os.environ.get("NAS_DATA", "data"))
+    if not root.is_dir():
+        pytest.skip(f"real data wanted: {root} is no folder, set NAS_DATA to the one that has it")
+    return root
+
+
+@pytest.fixture(scope="session")
+def data_file(data_root: Path) -> Callable[[str], Path]:
+    """`data_file("cifar10.npz")` is that file's path; the test is skipped if it is not there."""
+
+    def find(name: str) -> Path:
+        if not (data_root / name).exists():
+            pytest.skip(f"real data wanted: {data_root / name} is missing")
+        return data_root / name
+
+    return find

@@ -1,0 +1,543 @@
+"""Retraining, from settings to result, on scikit-learn's digits with tiny networks."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import nas
+import retrain as script
+from cells.cell import Skeleton
+from cells.cost import cost_table
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.network import Network
+from cells.notation import read_genotype
+from cells.space import SPACES
+from cells.supernet import Supernet
+from nas import checkpoint
+from nas.config import SearchConfig
+from nas.data import Batches, ImageData, load_data
+from nas.posterior import to_gaussian
+from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining, resolve
+from nas.retrainer import measure_costs, retrain
+from nas.runs import write_json
+from nas.runtime import Processes
+from nas.trainer import Retrainer, estimate_statistics
+
+ROOT = Path(__file__).parent.parent
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+DEAD_END = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+TINY = RetrainConfig(
+    genotype=CELL,
+    data="digits",
+    channels=4,
+    num_cells=2,
+    epochs=2,
+    batch_size=256,  # 5 steps an epoch
+    warmup_epochs=1,
+    crop_padding=1,
+    cutout=2,
+    flip=True,
+    drop_path=0.3,
+    auxiliary_weight=0.4,
+    label_smoothing=0.1,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", Path("."))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    retrain(replace(TINY, seeds=(0, 3)), folder)
+    return folder
+
+
+def make(config: RetrainConfig, data: ImageData) -> Retrainer:
+    genotype = read_genotype(config.genotype)
+    return Retrainer(resolve(config, genotype), genotype, data, ALONE, seed=0)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def assert_same_networks(folder: Path, other: Path) -> None:
+    """Bit by bit; the order of the files' metadata is left to safetensors."""
+    for name in ("model.safetensors", "model-seed-3.safetensors"):
+        found, expected = load_file(folder / name), load_file(other / name)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The log without its times."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def test_every_file_is_there(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir() if "checkpoint" not in path.name}
+    assert names == {
+        *("config.json", "genotype.json", "metrics.jsonl", "result.json"),
+        *("model.safetensors", "model-seed-3.safetensors"),
+    }
+    assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
+    assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0)
+    log = rows(finished)
+    assert [(row["step"], row["seed"], row["epoch"]) for row in log] == [
+        *((5, 0, 1), (10, 0, 2)),
+        *((15, 3, 1), (20, 3, 2)),
+    ]
+    assert log[1]["loss"] < log[0]["loss"]
+
+
+def test_the_result_is_that_of_the_models(finished: Path, digits: ImageData) -> None:
+    result = read_json(finished / "result.json")
+    images = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
+    for name, tested in zip(
+        ("model.safetensors", "model-seed-3.safetensors"), result["test_accuracy"], strict=True
+    ):
+        network = nas.load(finished / name)
+        right = (network(images).argmax(dim=1) == digits.test.labels).double().mean()
+        assert tested == pytest.approx(float(right), abs=1e-12)
+        assert network.data.classes == digits.classes
+    first, second = result["test_accuracy"]
+    assert first != second
+    assert result["mean"] == pytest.approx((first + second) / 2)
+    assert result["std"] == pytest.approx(abs(first - second) / math.sqrt(2))
+    assert result["genotype"] == read_genotype(CELL).id
+    assert (result["epochs"], len(result["seconds"])) == (2, 2)
+
+
+def test_costs_are_those_of_the_cost_tables(finished: Path) -> None:
+    skeleton = Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 2)
+    choices = read_genotype(CELL).choices()
+    costs = read_json(finished / "result.json")["costs"]
+    assert costs == {name: cost_table(name, skeleton).total(choices) for name in costs}
+    exported = load_file(finished / "model.safetensors")
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert costs["params"] == sum(
+        tensor.numel() for name, tensor in exported.items() if not name.endswith(statistics)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "params"),
+    [("DARTS_V1", 3.2, None), ("DARTS_V2", 3.3, 3_349_342), ("PC_DARTS_cifar", 3.6, None)],
+)
+def test_published_sizes(name: str, millions: float, params: int | None) -> None:
+    preset = PRESETS["cifar10"]
+    assert preset.channels is not None and preset.num_cells is not None
+    skeleton = Skeleton(SPACES["darts"], 3, 10, 32, 32, preset.channels, preset.num_cells)
+    found = measure_costs(read_genotype(name), skeleton)["params"]
+    assert round(found / 1e6, 1) == millions
+    assert params in (None, found)
+
+
+# ---------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("step", [1, 7, 15])
+@pytest.mark.parametrize("gently", [True, False])
+def test_an_interrupted_run_ends_bitwise_the_same(
+    finished: Path, step: int, gently: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gently: by SIGTERM, after which it saves; else at once, after which it redoes the epoch."""
+    advance, calls = Retrainer.advance, iter(range(1, 100))
+
+    def interrupted(self: Retrainer) -> None:
+        if next(calls) == step:
+            if not gently:
+                raise MemoryError
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self)
+
+    config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises((SystemExit, MemoryError)) as caught:
+        patch.setattr(Retrainer, "advance", interrupted)
+        retrain(config, folder)
+    assert not gently or caught.value.code == 128 + signal.SIGTERM
+    assert not (folder / "result.json").exists()
+    retrain(read_retraining(folder), folder, resume=True)
+    assert_same_networks(folder, finished)
+    assert rows(folder) == rows(finished)
+    result, expected = (read_json(path / "result.json") for path in (folder, finished))
+    assert result | {"seconds": None} == expected | {"seconds": None}
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    retrain(read_retraining(folder), folder, resume=True)
+    assert_same_networks(folder, finished)
+    for name in ("config.json", "metrics.jsonl", "result.json", "checkpoint-seed-3.pt"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_resuming_refuses_other_settings(finished: Path, tmp_path: Path) -> None:
+    config = read_retraining(finished)
+    with pytest.raises(InputError, match=r"another configuration: lr was 0\.1, now 0\.2"):
+        retrain(replace(config, lr=0.2), finished, resume=True)
+    folder = shutil.copytree(finished, tmp_path / "run")
+    write_json(folder / "config.json", replace(config, lr=0.2).to_dict())
+    with pytest.raises(InputError, match=r"checkpoint-seed-0.pt is from another configuration"):
+        retrain(replace(config, lr=0.2), folder, resume=True)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batches.batch
+
+    def poisoned(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = batch(self, step)
+        return (x * math.nan if step == 7 else x), y
+
+    monkeypatch.setattr(Batches, "batch", poisoned)
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="loss became nan, its gradient nan at step 7 of seed 0"):
+        retrain(TINY, folder)
+    state = checkpoint.load(folder / "checkpoint-seed-0.pt")
+    assert state["step"] == 5
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+# ---------------------------------------------------------------- one step
+
+
+def test_drop_path_keeps_expectations() -> None:
+    network = Network(read_genotype(CELL), Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1))
+    network.drop_path = 0.3
+    torch.manual_seed(0)
+    out = network._run_edge(nn.ReLU(), 0, torch.ones(100_000, 1, 1, 1)).flatten()
+    assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    deviation = math.sqrt(0.3 / 0.7 / len(out))  # of the mean of n examples
+    assert abs(float(out.mean()) - 1) < 4 * deviation
+    assert torch.equal(network.eval()._run_edge(nn.ReLU(), 0, out), out)
+
+
+def test_drop_path_leaves_the_identity_alone() -> None:
+    genotype = Genotype.from_choices(SPACES["nasbench201"], [1] * 6)  # skip_connect everywhere
+    network = Network(genotype, Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1))
+    x = torch.randn(16, 1, 8, 8)
+    before = network(x)
+    network.drop_path = 0.9
+    assert torch.equal(network(x), before)
+
+
+def test_the_learning_rate_is_torchs_own_schedule(digits: ImageData) -> None:
+    trainer = make(replace(TINY, epochs=4, warmup_epochs=2, lr=0.3, lr_min=0.01), digits)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.3)
+    warm, total = 10, 20
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, 1.0, warm - 1)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR
+    expected = []
+    for step in range(total):
+        if step == warm:
+            rise = fall(optimizer, total - warm, 0.01)  # type: ignore[assignment]
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        rise.step()
+    found = []
+    for trainer.step in range(total):
+        found.append(trainer.lr())
+    assert found == pytest.approx(expected)
+
+
+def test_a_step_is_sgd_on_the_weighted_losses_of_both_heads(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float64, as the ReLU of a value near zero depends on its rounding.
+    batch = Batches.batch
+
+    def doubled(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = batch(self, step)
+        return x.double(), y
+
+    monkeypatch.setattr(Batches, "batch", doubled)
+    trainer = make(replace(TINY, drop_path=0.0, warmup_epochs=0, grad_clip=1e-2), digits)
+    trainer.network.double()
+    twin = Network(read_genotype(CELL), trainer.network.skeleton, auxiliary=True).double()
+    twin.load_state_dict(trainer.network.state_dict())
+    x, y = trainer.batches.batch(0)
+    smooth = torch.eye(10).double()[y] * 0.9 + 0.01  # label smoothing 0.1 over ten classes
+    main, auxiliary = (-(z.log_softmax(1) * smooth).sum(1).mean() for z in twin.with_auxiliary(x))
+    (main + 0.4 * auxiliary).backward()
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in twin.parameters()))
+    trainer.advance()
+    for before, after in zip(twin.parameters(), trainer.network.parameters(), strict=True):
+        gradient = before.grad * 1e-2 / norm + 5e-4 * before
+        expected = before - 0.1 * (gradient + 0.9 * gradient)  # Nesterov's first step
+        assert torch.allclose(after, expected, rtol=0, atol=1e-9)
+
+
+def test_bfloat16_and_compilation_change_nothing_but_rounding(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The eager backend traces the network without spending a minute on generating code.
+    original = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: original(self, backend="eager"))
+    plain = make(replace(TINY, drop_path=0.0), digits)
+    compiled = make(replace(TINY, drop_path=0.0, compile=True), digits)
+    rough = make(replace(TINY, drop_path=0.0, precision="bfloat16"), digits)
+    for trainer in (plain, compiled, rough):
+        for _ in range(3):
+            trainer.advance()
+    losses = [torch.stack(trainer._unseen)[:, 0] for trainer in (plain, compiled, rough)]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.allclose(losses[0], losses[2], atol=0.05)
+    assert not torch.equal(losses[0], losses[2])
+    assert (plain.precision, rough.precision) == ("float32", "bfloat16")
+    assert rough.network.body.classifier.weight.dtype == torch.float32
+
+
+# ---------------------------------------------------------------- inheriting
+
+
+@pytest.fixture(params=["point", "gaussian"])
+def search(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Supernet]:
+    """The folder of a search, as far as retraining reads it, and its supernet."""
+    config = SearchConfig(data="digits", channels=4, num_cells=2, weights=request.param)
+    supernet = Supernet(Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 2))
+    if request.param == "gaussian":
+        to_gaussian(supernet, torch.Generator(), sigma=0.1)
+    state = {"config": config.to_dict(), "step": 9, "supernet": supernet.state_dict()}
+    folder = tmp_path / "search"
+    folder.mkdir()
+    write_json(folder / "config.json", config.to_dict())
+    checkpoint.save(folder / "checkpoint.pt", state | {"hypernet": {}, "tables": {}})
+    return folder, supernet.eval()
+
+
+def test_inherited_networks_compute_what_the_supernet_did(
+    search: tuple[Path, Supernet], digits: ImageData
+) -> None:
+    folder, supernet = search
+    network = (trainer := make(replace(TINY, inherit=str(folder)), digits)).network
+    batches = [trainer.batches.batch(step)[0] for step in range(5)]
+    # Statistics are estimated over an epoch, so that it can be evaluated at once.
+    stem, norm = network.body.stem
+    outputs = stem(torch.cat(batches))
+    assert torch.allclose(norm.running_mean, outputs.mean(dim=(0, 2, 3)), atol=1e-6)
+    # With the statistics of the batch at hand, as in the supernet, it is the supernet.
+    expected = supernet.discrete(batches[3], read_genotype(CELL).choices())
+    assert torch.allclose(network.train()(batches[3]), expected, atol=1e-5)
+
+
+def test_inheriting_takes_the_searchs_settings(search: tuple[Path, Supernet]) -> None:
+    folder, _ = search
+    preset = fine_tuning(replace(PRESETS["digits"], genotype=CELL, device="cpu"))
+    result = retrain(replace(preset, inherit=str(folder)), folder / "retrained")
+    assert result is not None and result["epochs"] == 1
+    config = read_json(folder / "retrained" / "config.json")
+    assert (config["data"], config["channels"], config["num_cells"]) == ("digits", 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "mnist"}, "has data 'digits', not 'mnist'"),
+        ({"channels": 8}, "has channels 4, not 8"),
+        ({"num_cells": 3}, "has num_cells 2, not 3: leave --num-cells out"),
+        ({"split_seed": 1}, "has split_seed 0, not 1"),
+        ({"genotype": "DARTS_V2"}, "is of space 'nasbench201', the genotype of 'darts'"),
+    ],
+)
+def test_inheriting_refuses_another_network(
+    search: tuple[Path, Supernet], changes: dict[str, Any], message: str
+) -> None:
+    folder, _ = search
+    config = RetrainConfig(**{"genotype": CELL, "inherit": str(folder), "device": "cpu"} | changes)
+    with pytest.raises(InputError, match=message):
+        retrain(config, folder / "retrained")
+    assert not (folder / "retrained").exists()
+
+
+def test_statistics_are_means_over_all_batches() -> None:
+    norm = nn.BatchNorm2d(3).double()
+    batches = torch.randn(7, 16, 3, 4, 4).double() * 2 + 1
+    estimate_statistics(nn.Sequential(norm), batches)
+    assert torch.allclose(norm.running_mean, batches.mean(dim=(0, 1, 3, 4)))
+    variances = batches.transpose(1, 2).flatten(2).var(dim=2)
+    assert torch.allclose(norm.running_var, variances.mean(dim=0))
+    assert norm.momentum == 0.1
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_what_is_left_open_is_taken_from_the_search() -> None:
+    searched = {"data": "fashion", "channels": 20, "num_cells": 5, "split_seed": 7, "lr": "x"}
+    genotype = replace(read_genotype(CELL), search=searched)
+    found = resolve(RetrainConfig(), genotype)
+    assert (found.data, found.channels, found.num_cells, found.split_seed) == ("fashion", 20, 5, 7)
+    found = resolve(RetrainConfig(data="digits", channels=8), genotype)
+    # The split belongs to the search's own images.
+    assert (found.data, found.channels, found.num_cells, found.split_seed) == ("digits", 8, 5, 0)
+    found = resolve(PRESETS["cifar10"], genotype)
+    assert (found.channels, found.num_cells) == (36, 20)
+    found = resolve(RetrainConfig(data="digits"), read_genotype("DARTS_V2"))
+    assert (found.channels, found.num_cells) == (16, 3)
+
+
+def test_the_preset_follows_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    replace(read_genotype(CELL), search={"data": "mnist"}).save(path)
+    assert choose_preset("fashion", "digits", None) is PRESETS["fashion"]
+    assert choose_preset(None, "digits", str(path)) is PRESETS["digits"]
+    assert choose_preset(None, None, str(path)) is PRESETS["mnist"]
+    assert choose_preset(None, "images/", str(path)) is PRESETS["default"]
+    assert choose_preset(None, None, "DARTS_V2") is PRESETS["default"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"lr": math.nan}, "lr must be positive and finite, got nan"),
+        ({"lr": -0.1}, "lr must be positive"),
+        ({"drop_path": 1.0}, "drop_path must be less than 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be from 0 to 1, got -0.1"),
+        ({"weight_decay": math.inf}, "weight_decay must be"),
+        ({"precision": "bfloat61"}, "did you mean 'bfloat16'"),
+        ({"seeds": ()}, "seeds must be different and at least one"),
+        ({"seeds": (1, 1)}, "seeds must be different"),
+        ({"warmup_epochs": 101}, r"warmup_epochs must be at most epochs \(100\), got 101"),
+        ({"momentum": 0.0}, "nesterov needs a momentum"),
+        ({"channels": 0}, "channels must be at least 1"),
+    ],
+)
+def test_settings_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RetrainConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"genotype": ""}, "no genotype: name one"),
+        ({"genotype": "DARTS_V3"}, "did you mean"),
+        ({"data": None}, "name one with --data"),
+        ({"data": "digit"}, "did you mean 'digits'"),
+        ({"inherit": "nowhere"}, "nowhere is not the folder of a search"),
+        ({"image_size": 8}, "only for folders of images"),
+    ],
+)
+def test_nothing_is_left_of_a_run_that_cannot_begin(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        retrain(replace(TINY, **changes), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_alone(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    with pytest.raises(InputError, match="finished exists"):
+        retrain(TINY, finished)
+    assert before == {path: path.read_bytes() for path in finished.iterdir()}
+
+
+def test_only_retrainings_are_gone_on_with(search: tuple[Path, Supernet], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no config.json"):
+        read_retraining(tmp_path)
+    with pytest.raises(InputError, match="unknown setting in"):
+        read_retraining(search[0])
+
+
+# ---------------------------------------------------------------- the command
+
+OPTIONS = "--data digits --channels 4 --num-cells 2 --epochs 1 --batch-size 256 --device cpu"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["retrain.py", *args])
+    script.main()
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [*OPTIONS.split(), "--warmup-epochs", "0", "--seeds", "1", "2"]
+    run(monkeypatch, "--genotype", CELL, *options)
+    folder = Path(f"runs/retrain-{read_genotype(CELL).id}")
+    assert read_json(folder / "config.json")["label_smoothing"] == PRESETS["digits"].label_smoothing
+    result = read_json(folder / "result.json")
+    out = capsys.readouterr().out
+    assert f"{100 * result['mean']:.2f} ± {100 * result['std']:.2f} %" in out
+    assert str(folder / "model.safetensors") in out
+    run(monkeypatch, "digits", "--genotype", CELL, *options)
+    assert folder.with_name(f"{folder.name}-2").is_dir()
+    run(monkeypatch, "--resume", str(folder))
+    assert read_json(folder / "result.json") == result
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["cifar", "--genotype", CELL], "unknown preset 'cifar': did you mean 'cifar10'?"),
+        (["--genotype", CELL, "--epoch", "3"], "did you mean '--epochs'"),
+        (["--genotype", CELL, "--epochs", "three"], "epochs"),
+        (["--data", "digits"], "no genotype: name one"),
+        (["--genotype", "nothing.json"], "no genotype file"),
+        (["--resume", "nowhere"], "nowhere is not the folder of a retraining"),
+    ],
+)
+def test_errors_take_one_line(
+    args: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, *args)
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert len(lines) == 1 and message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_make_one_run(tmp_path: Path) -> None:
+    """With a cell in which some weights have no way to the output, which DDP has to bear."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(ROOT / "retrain.py"), "--genotype", DEAD_END, *OPTIONS.split()]
+    command += ["--warmup-epochs", "0", "--seeds", "0", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = (tmp_path / "runs").iterdir()
+    result = read_json(folder / "result.json")
+    assert result["machine"]["processes"] == 2
+    assert done.stdout.count("test accuracy") == 1
+    assert [row["step"] for row in rows(folder)] == [5, 10]
+    assert {path.name for path in folder.glob("model*")} == {
+        "model.safetensors",
+        "model-seed-1.safetensors",
+    }
