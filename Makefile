@@ -15,8 +15,8 @@ endif
 
 search: .venv/installed
 	$(BIN)/python search.py digits --out $(RUN)
-	$(BIN)/python -m experiments.retrain_front $(RUN) --cells 3
-	$(BIN)/python -m nas.draw $(RUN)
+	$(BIN)/python -m nas.family $(RUN) --cells 3
+	@echo "Everything lies in $(RUN): front.svg, front.csv, cells/, genotypes/, retrained/."
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -111,7 +111,7 @@ class Cell(nn.Module):
 
 
 class ReductionBlock(nn.Module):
-    """Residual block that halves the image and doubles the channels (NAS-Bench-201, section 2.1)."""
+    """Residual block that halves the image, doubles the channels (NAS-Bench-201, section 2.1)."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         super().__init__()

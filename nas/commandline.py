@@ -1,17 +1,25 @@
 """Frozen dataclass -> command line, with errors of one line."""
 
+import argparse
 import contextlib
 import dataclasses
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from cells.errors import InputError, unknown
 
 Config = TypeVar("Config")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def parse(kind: type[Config], default: Config, args: Sequence[str], prog: str) -> Config:
@@ -53,7 +61,8 @@ def _message(box: str) -> str:
     """Takes the first paragraph out of tyro's framed error."""
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
     rule = next((i for i, line in enumerate(lines) if line.startswith(("─", "╰"))), len(lines))
-    text = " ".join(lines[:rule]) or box
+    # Of a type such as `int | None`, tyro goes on with what is wrong for each part.
+    text = " ".join(lines[:rule]).partition(" Got errors: ")[0] or box
     head, colon, rest = text.partition(": ")
     return rest if colon and head.startswith("Error parsing") and "--" not in head else text
 
@@ -66,12 +75,15 @@ def take(args: list[str], name: str) -> str | None:
     """
     for i, arg in enumerate(args):
         if arg == name:
-            if i + 1 == len(args) or args[i + 1].startswith("--"):
-                raise InputError(f"option {name} needs a value")
             args.pop(i)
-            return args.pop(i)
-        if arg.startswith(name + "="):
-            return args.pop(i).partition("=")[2]
+            value = "" if i == len(args) or args[i].startswith("--") else args.pop(i)
+        elif arg.startswith(name + "="):
+            value = args.pop(i).partition("=")[2]
+        else:
+            continue
+        if not value:
+            raise InputError(f"option {name} needs a value")
+        return value
     return None
 
 

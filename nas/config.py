@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from cells.cost import COSTS
 from cells.errors import InputError, unknown
 from cells.space import SPACES
+from cells.strict_json import show
 from nas.complexity import LambdaRange
 from nas.discretise import RULES
 from nas.hypernet import HYPERNETS
@@ -163,12 +165,15 @@ class SearchConfig:
             raise InputError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not least <= value < float("inf"):  # also catches NaN
+            if value is not None and not least <= value < float("inf"):  # also catches NaN
                 raise InputError(f"{name} must be at least {least}, got {value}")
         for name in _POSITIVE:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise InputError(f"{name} must be positive and finite, got {value}")
+        for name in _BELOW_ONE:
+            if getattr(self, name) >= 1:
+                raise InputError(f"{name} must be less than 1, got {getattr(self, name)}")
         self.lam_range()
 
     def lam_range(self) -> LambdaRange:
@@ -181,9 +186,10 @@ class SearchConfig:
         def each(name: str, lams: tuple[float, ...]) -> tuple[float, ...]:
             lams = lams * len(self.costs) if len(lams) == 1 else lams
             if len(lams) != len(self.costs):
+                wanted = " or ".join(dict.fromkeys(("1", str(len(self.costs)))))
                 raise InputError(
-                    f"{name} needs 1 or {len(self.costs)} values (costs: "
-                    f"{', '.join(self.costs)}), got {len(lams)}"
+                    f"{name} must have as many values as there are costs "
+                    f"({', '.join(self.costs)}), that is {wanted}, got {len(lams)}"
                 )
             return lams
 
@@ -197,29 +203,54 @@ class SearchConfig:
 
 
 _LEAST: dict[str, float] = {
-    "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "lams_per_step": 1, "latency_batch": 1,
-    "grid": 1, "eval_images": 1, "threads": 0,
-    "channels": 1, "num_cells": 1, "arch_kl": 0, "w_lr_min": 0,
-    "w_momentum": 0, "w_weight_decay": 0, "arch_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0,
+    "image_size": 1, "crop_padding": 0, "cutout": 0, "channels": 1, "num_cells": 1,
+    "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
+    "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
+    "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
+    "threads": 0, "grid": 1, "eval_images": 1,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
     "temperature_end",
 )  # fmt: skip
+_BELOW_ONE = ("w_momentum", "arch_beta1", "arch_beta2")
+
+_SORTS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    NoneType: "null",
+    tuple[str, ...]: "a list of texts",
+    tuple[float, ...]: "a list of numbers",
+}
+"""What each type of setting is called in JSON."""
 
 
 def config_from_dict(values: dict[str, Any]) -> SearchConfig:
     """Rebuilds a configuration from its JSON values.
 
     Raises:
-        InputError: if a field is unknown or its value is refused.
+        InputError: if a field is unknown, or its value is of another type or refused.
     """
-    names = {each.name for each in fields(SearchConfig)}
-    for name in values:
-        if name not in names:
-            raise unknown("setting", name, names)
-    lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    return SearchConfig(**{**values, **lists})
+    types = get_type_hints(SearchConfig)
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise unknown("setting", name, types)
+        settings[name] = tuple(value) if isinstance(value, list) else value
+        sorts = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
+        if not any(_is(settings[name], sort) for sort in sorts):
+            wanted = " or ".join(_SORTS[sort] for sort in sorts)
+            raise InputError(f"setting {name!r} must be {wanted}, got {show(value)}")
+    return SearchConfig(**settings)
+
+
+def _is(value: Any, sort: Any) -> bool:
+    """Whether a value is of a type in `_SORTS`; some programs write whole floats as integers."""
+    if get_origin(sort) is tuple:
+        return type(value) is tuple and all(_is(item, get_args(sort)[0]) for item in value)
+    return type(value) is sort or (sort is float and type(value) is int)
 
 
 _DARTS = SearchConfig(

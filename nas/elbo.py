@@ -129,7 +129,9 @@ class NegativeElbo(nn.Module):
         terms = []
         for lam, logits, noise in zip(sample.lams, arch_logits, sample.relax_noise, strict=True):
             weights, active = self.relaxation(logits, noise, sample.temperature)
-            class_logits = self.supernet(sample.x, weights, active).float()
+            class_logits = self.supernet(sample.x, weights, active)
+            if class_logits.dtype == torch.bfloat16:  # under autocast
+                class_logits = class_logits.float()
             log_probs = logits.log_softmax(dim=-1)
             probs = log_probs.exp()
             nll = F.cross_entropy(class_logits, sample.y)

@@ -1,6 +1,5 @@
 """A finished search as a function of λ or of a budget: cells at once, without training."""
 
-import argparse
 import csv
 import re
 import sys
@@ -16,6 +15,7 @@ from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.space import find_space
 from nas import checkpoint
+from nas.commandline import Parser
 from nas.config import SearchConfig, config_from_dict
 from nas.discretise import discretise
 from nas.hypernet import Hypernet, build_hypernet
@@ -24,8 +24,9 @@ from nas.runtime import run_script, stream
 BUDGET_GRID = 2001
 """λs among which a cell within a budget is sought."""
 
-UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "us": 1e-3, "ms": 1.0, "s": 1e3}
-"""Suffixes of a budget; those of time are in milliseconds."""
+COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+TIME_UNITS = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3}
+"""Suffixes of a budget; times are in milliseconds."""
 
 
 class Front:
@@ -57,7 +58,10 @@ class Front:
         Raises:
             InputError: if it has no usable checkpoint.
         """
-        state = checkpoint.load(Path(run) / "checkpoint.pt")
+        path = _existing(Path(run)) / "checkpoint.pt"
+        state = checkpoint.load(path)
+        if not {"config", "tables", "hypernet"} <= state.keys():
+            raise InputError(f"{path} is not the checkpoint of a search: name the run of one")
         config = config_from_dict(state["config"])
         tables = tables_from_state(state["tables"])
         hypernet = build_front_hypernet(config, tables)
@@ -179,7 +183,7 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if the run has no front yet.
     """
-    path = run / "front.csv"
+    path = _existing(run) / "front.csv"
     if not path.is_file():
         raise InputError(f"{path} does not exist: finish the search with --resume {run}")
     with open(path, newline="", encoding="utf-8") as file:
@@ -197,16 +201,21 @@ def parse_bound(text: str) -> tuple[str, float]:
     Raises:
         InputError: if it is not a cost's name, `=` and a positive number with a known unit.
     """
-    match = re.fullmatch(r"(\w+)=([0-9.eE+_]+?)\s*([a-zA-Z]*)", text)
-    try:
-        assert match is not None and match[3] in UNITS
-        value = float(match[2]) * UNITS[match[3]]
-        assert value > 0
-    except (AssertionError, ValueError):
-        raise InputError(
-            f"cannot read the budget {text!r}: write for example params=100k or latency=2ms"
-        ) from None
-    return match[1], value
+    match = re.fullmatch(r"(\w+)=(\d+\.?\d*(?:[eE][+-]?\d+)?)\s*([a-zA-Z]*)", text)
+    if match is not None:
+        units = TIME_UNITS if match[1] == "latency" else COUNT_UNITS
+        bound = float(match[2]) * units.get(match[3], 0.0)
+        if bound > 0:
+            return match[1], bound
+    raise InputError(
+        f"cannot read the budget {text!r}: write for example params=100k or latency=2ms"
+    )
+
+
+def _existing(run: Path) -> Path:
+    if not run.is_dir():
+        raise InputError(f"no folder {run}: name that of a search, e.g. runs/digits")
+    return run
 
 
 def _summary(genotype: Genotype) -> str:
@@ -216,7 +225,7 @@ def _summary(genotype: Genotype) -> str:
 
 
 def _command() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nas.front", description="Ask a search for a cell, or list its front."
     )
     parser.add_argument("run", type=Path, help="folder of a search, e.g. runs/digits")

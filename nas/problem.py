@@ -59,7 +59,14 @@ class Problem:
         self.processes = processes
         device = processes.device
         self.lam_range = config.lam_range()
-        self.data = data or read_data(config, processes)
+        self.data = data or processes.main_first(
+            lambda: load_data(
+                config.data,
+                Path(config.data_root),
+                split_seed=config.split_seed,
+                image_size=config.image_size,
+            )
+        )
         train, val = stratified_split(self.data.train, config.val_fraction, config.split_seed)
         self.val = val.to(device)
         self._batches = {
@@ -215,19 +222,3 @@ class Problem:
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16):
             terms: Terms = functional_call(self.objective, values, (sample,), {"even": even})
         return terms
-
-
-def read_data(config: SearchConfig, processes: Processes) -> ImageData:
-    """Reads the images in every process, the first one alone if they have to be downloaded."""
-
-    def read() -> ImageData:
-        return load_data(
-            config.data,
-            Path(config.data_root),
-            split_seed=config.split_seed,
-            image_size=config.image_size,
-        )
-
-    data = read() if processes.is_main else None
-    processes.barrier()
-    return data or read()

@@ -98,9 +98,9 @@ def write_report(
     """
     lams = front.lam_range.grid(front.config.grid)
     images = spread(split, front.config.eval_images)
-    scores = {
+    scores = {  # in the order of λ, as the rows
         choices: supernet_accuracy(supernet, choices, images, mean, std)
-        for choices in {tuple(c): None for c in front.choices(lams).tolist()}
+        for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
     }
     rows = front_rows(front, scores)
     text = io.StringIO()
@@ -109,9 +109,8 @@ def write_report(
     writer.writerows(rows)
     (folder / "genotypes").mkdir(exist_ok=True)
     (folder / "cells").mkdir(exist_ok=True)
-    for row in rows:
-        lam = [row[f"lam_{n}"] for n in front.config.costs]
-        genotype = front.genotype(lam, front.choices(torch.tensor([lam]).double())[0].tolist())
+    for row, choices in zip(rows, scores, strict=True):
+        genotype = front.genotype([row[f"lam_{n}"] for n in front.config.costs], choices)
         path = folder / row["file"]
         genotype.save(path)
         draw_genotype(genotype, folder / "cells" / path.stem)

@@ -197,17 +197,10 @@ def require_same(former: dict[str, Any], config: RetrainConfig, path: Path) -> N
 
 
 def _read_data(config: RetrainConfig, processes: Processes) -> ImageData:
-    """Reads the images in every process, the first one alone if they have to be downloaded."""
-
-    def read() -> ImageData:
-        assert config.data is not None and config.split_seed is not None
-        return load_data(
-            config.data,
-            Path(config.data_root),
-            split_seed=config.split_seed,
-            image_size=config.image_size,
+    assert config.data is not None and config.split_seed is not None
+    source, split_seed = config.data, config.split_seed
+    return processes.main_first(
+        lambda: load_data(
+            source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
         )
-
-    data = read() if processes.is_main else None
-    processes.barrier()
-    return data or read()
+    )

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from cells.errors import InputError
+
+Read = TypeVar("Read")
 
 REMEDIES = {
     errno.ENOENT: "check the path",
@@ -92,6 +94,12 @@ class Processes:
         flags = torch.tensor(int(flag), device=self.device)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags.item())
+
+    def main_first(self, read: Callable[[], Read]) -> Read:
+        """Returns what `read` returns, in the main process before all others: it may download."""
+        found = read() if self.is_main else None
+        self.barrier()
+        return read() if found is None else found
 
     def barrier(self) -> None:
         """Waits until every process has come here."""

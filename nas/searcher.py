@@ -162,7 +162,8 @@ class Searcher:
         values = {"loss": terms.total, "nll": terms.nll, "arch_kl": terms.arch_kl}
         values |= {"accuracy": terms.accuracy}
         values |= {f"cost_{n}": c for n, c in zip(self.config.costs, terms.costs, strict=True)}
-        for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
+        (means,) = self.processes.average([torch.stack(list(values.values()))])
+        for name, value in zip(values, means.tolist(), strict=True):
             self.averages.setdefault(f"{half}_{name}", Average()).add(value)
 
     def front(self) -> Front:

@@ -1,6 +1,7 @@
 """The training of one discrete network with one seed."""
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,8 @@ class Retrainer:
         """
         self.config, self.processes, self.seed = config, processes, seed
         device = processes.device
+        if config.threads:
+            torch.set_num_threads(config.threads)
         self.batches = Batches(
             data.train.to(device),
             config.batch_size,
@@ -212,7 +215,7 @@ class Retrainer:
         self.network.train()
         bar = tqdm(
             total=self.total_steps, initial=self.step, unit="step", desc=f"seed {self.seed}",
-            disable=not main,
+            disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
         )  # fmt: skip
         start = time.perf_counter() - self.seconds
         with bar, StopSignal() as stop:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     "search retrain experiments bench",
     "nas cells",  # the packages' own __init__
+    "nas.family",
     "nas.searcher nas.retrainer",
     "nas.report nas.trainer nas.problem",
     "nas.recipe",

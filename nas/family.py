@@ -1,0 +1,132 @@
+"""Retrains cells along a search's front: a family of networks from one search.
+
+python -m nas.family runs/x --cells 3 --seeds 0 1 2
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError
+from nas.commandline import parse, take
+from nas.front import read_rows
+from nas.plot import draw_front
+from nas.recipe import RetrainConfig, choose_preset, fine_tuning, read_retraining
+from nas.retrainer import retrain
+from nas.runs import read_config, read_run
+from nas.runtime import run_script, write_atomically
+
+COLUMNS = ("file", "mean", "std", "params", "flops", "seconds")
+
+
+def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[str, Any]]:
+    """Chooses Pareto members: the dearest, the cheapest, and others evenly between in rank.
+
+    Args:
+        rows: of `front.csv`.
+        cost: name of the cost that orders them.
+        count: how many, >= 1; all of them if there are fewer.
+    """
+    members = sorted((row for row in rows if row["pareto"]), key=lambda row: -row[cost])
+    if count >= len(members):
+        return members
+    last = max(count - 1, 1)
+    return [members[i * (len(members) - 1) // last] for i in range(count)]
+
+
+def retrain_cell(run: Path, row: dict[str, Any], args: Sequence[str]) -> dict[str, Any]:
+    """Retrains one cell into `retrained/`, or goes on with it, or reads its result.
+
+    Args:
+        run: folder of the search.
+        row: of its `front.csv`.
+        args: options of `retrain.py`.
+
+    Raises:
+        InputError: as `retrain`, or if it was retrained with other options.
+    """
+    path = run / row["file"]
+    folder = run / "retrained" / path.stem
+    genotype = str(path)
+    rest = [*args, "--genotype", genotype]
+    preset = choose_preset(None, take([*args], "--data"), genotype)
+    if take([*args], "--inherit") is not None:
+        preset = fine_tuning(preset)
+    config = parse(RetrainConfig, preset, rest, "python -m nas.family RUN")
+    if (folder / "result.json").is_file():
+        former, asked = read_retraining(folder).to_dict(), config.to_dict()
+        for name, value in asked.items():
+            if value is not None and former[name] != value:
+                raise InputError(
+                    f"{folder} was retrained with {name} {former[name]!r}, not {value!r}: "
+                    "remove that folder, or leave the option out"
+                )
+        result: dict[str, Any] = read_config(folder / "result.json")
+    elif folder.exists():
+        result = retrain(read_retraining(folder), folder, resume=True) or {}
+    else:
+        result = retrain(config, folder) or {}
+    return {
+        "file": row["file"],
+        "mean": result["mean"],
+        "std": result["std"] or 0.0,
+        **result["costs"],
+        "seconds": sum(result["seconds"]),
+    }
+
+
+def retrain_family(run: Path, count: int, args: Sequence[str]) -> list[dict[str, Any]]:
+    """Retrains cells of a front; writes `retrained.csv` and draws them into `front.svg`.
+
+    Returns:
+        The rows of `retrained.csv`.
+    """
+    rows = read_rows(run)
+    cost = read_run(run)[0].costs[0]
+    chosen = spread(rows, cost, count)
+    results = []
+    for number, row in enumerate(chosen, start=1):
+        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
+        results.append(retrain_cell(run, row, args))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(results)
+    write_atomically(run / "retrained.csv", text.getvalue().encode())
+    points = [{**result, cost: row[cost]} for result, row in zip(results, chosen, strict=True)]
+    draw_front(
+        [{**row, "lam": row[f"lam_{cost}"]} for row in rows], run / "front.svg", cost, points
+    )
+    return results
+
+
+def _command() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m nas.family",
+        description="Retrain cells along a search's front; other options are those of retrain.py.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished search")
+    parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
+    known, rest = parser.parse_known_args()
+    if known.cells < 1:
+        raise InputError(f"cells must be at least 1, got {known.cells}")
+    results = retrain_family(known.run, known.cells, rest)
+    for result in results:
+        print(
+            f"{100 * result['mean']:.2f} ± {100 * result['std']:.2f} %  "
+            f"params {result['params']:,}  flops {result['flops']:,}  {result['file']}"
+        )
+    print(f"networks in {known.run / 'retrained'}, table in {known.run / 'retrained.csv'}")
+    print(f"front in {known.run / 'front.svg'}")
+
+
+def main() -> None:
+    """Entry of the console script."""
+    run_script(_command)
+
+
+if __name__ == "__main__":
+    main()
