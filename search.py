@@ -22,6 +22,8 @@ def command() -> None:
     args = sys.argv[1:]
     resume, path, out = (take(args, name) for name in ("--resume", "--config", "--out"))
     if resume is not None:
+        if path is not None or out is not None:
+            raise InputError("--resume goes on in the run's own folder: leave --config, --out out")
         folder = Path(resume)
         config, state = read_run(folder)
         config = parse(SearchConfig, config, args, "search.py --resume RUN")
@@ -29,10 +31,8 @@ def command() -> None:
         search(config, folder, state=state)
         return
     if path is not None:
-        name, default = (
-            Path(path).parent.name or "search",
-            config_from_dict(read_config(Path(path))),
-        )
+        name = Path(path).parent.name or "search"
+        default = config_from_dict(read_config(Path(path)))
     elif args and args[0] in PRESETS:
         name = args.pop(0)
         default = PRESETS[name]

@@ -21,6 +21,13 @@ RunEdge = Callable[[nn.Module, int, Tensor], Tensor | None]
 """(edge module, row, input) -> output, or None for zeros."""
 
 
+SIZES = (
+    *("in_channels", "num_classes", "height", "width"),
+    *("channels", "num_cells", "stem_stride"),
+)
+"""The numbers that make up a skeleton."""
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """Everything about a network but its cells' operations."""
@@ -36,9 +43,11 @@ class Skeleton:
     """Width of the first cells; doubled at each of the two reductions."""
     num_cells: int
     """Searched cells from stem to head."""
+    stem_stride: int = 1
+    """Stride of the stem's convolution: 2 or more makes all cells work on smaller images."""
 
     def __post_init__(self) -> None:
-        for name in ("in_channels", "num_classes", "height", "width", "channels", "num_cells"):
+        for name in SIZES:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -141,7 +150,7 @@ class Body(nn.Module):
         channels = skeleton.channels
         stem_channels = space.stem_multiplier * channels
         self.stem = nn.Sequential(
-            nn.Conv2d(skeleton.in_channels, stem_channels, 3, padding=1, bias=False),
+            nn.Conv2d(skeleton.in_channels, stem_channels, 3, skeleton.stem_stride, 1, bias=False),
             norm(stem_channels),
         )
         self.layers = nn.ModuleList()

@@ -93,7 +93,8 @@ def sites(skeleton: Skeleton) -> list[Site]:
 
     with torch.device("meta"):
         image = torch.empty(1, skeleton.in_channels, skeleton.height, skeleton.width)
-        Body(skeleton, nn.BatchNorm2d, make_edge)(image, run_edge)
+        # In evaluation mode a single image of a single pixel can be normalised, too.
+        Body(skeleton, nn.BatchNorm2d, make_edge).eval()(image, run_edge)
     return found
 
 

@@ -69,7 +69,7 @@ class Network(nn.Module):
         self.auxiliary: AuxiliaryHead | None = None
         if auxiliary:
             self._auxiliary_layer = 2 * len(self.body.layers) // 3
-            size = -(-min(skeleton.height, skeleton.width) // 4)
+            size = -(-min(skeleton.height, skeleton.width) // (4 * skeleton.stem_stride))
             width = self.body.widths[self._auxiliary_layer]
             self.auxiliary = AuxiliaryHead(width, skeleton.num_classes, size)
 

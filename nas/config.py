@@ -50,6 +50,8 @@ class SearchConfig:
     """Width of the first cells; each of the two reductions doubles it."""
     num_cells: int = 3
     """Searched cells from stem to head."""
+    stem_stride: int = 1
+    """Stride of the stem's convolution; 2 or more makes all cells work on smaller images."""
 
     # Complexity
     costs: tuple[str, ...] = ("params",)
@@ -204,6 +206,7 @@ class SearchConfig:
 
 _LEAST: dict[str, float] = {
     "image_size": 1, "crop_padding": 0, "cutout": 0, "channels": 1, "num_cells": 1,
+    "stem_stride": 1,
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
@@ -281,27 +284,31 @@ PRESETS: dict[str, SearchConfig] = {
         space="darts",
         channels=8,
         num_cells=3,
+        stem_stride=2,
         crop_padding=2,
-        epochs=9,
-        warmup_epochs=4,
+        epochs=12,
+        warmup_epochs=5,
         batch_size=64,
         w_lr=0.1,
         arch_lr=0.02,
         arch_weight_decay=0.0,
+        threads=1,
     ),
     "fashion": SearchConfig(
         data="fashion",
         space="darts",
         channels=8,
         num_cells=3,
+        stem_stride=2,
         crop_padding=2,
         flip=True,
-        epochs=9,
-        warmup_epochs=4,
+        epochs=12,
+        warmup_epochs=5,
         batch_size=64,
         w_lr=0.1,
         arch_lr=0.02,
         arch_weight_decay=0.0,
+        threads=1,
     ),
     "cifar10": replace(_DARTS, data="cifar10", crop_padding=4, flip=True),
     "nasbench201": SearchConfig(

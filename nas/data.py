@@ -32,7 +32,6 @@ __all__ = [
     "ImageData",
     "Split",
     "augment",
-    "check_matches",
     "evaluation_batches",
     "load_data",
     "normalise",
@@ -89,23 +88,6 @@ class ImageData:
     def width(self) -> int:
         """Width of every image in pixels."""
         return self.train.images.shape[3]
-
-
-def check_matches(
-    data: ImageData, *, channels: int, height: int, width: int, num_classes: int
-) -> None:
-    """Refuses data that a network was not made for.
-
-    Raises:
-        InputError: if shape or number of classes differ; names both.
-    """
-    has = (data.channels, data.height, data.width, data.num_classes)
-    if has != (channels, height, width, num_classes):
-        raise InputError(
-            f"{data.name!r} holds {_describe(*has[:3])} in {data.num_classes} classes, but the "
-            f"network takes {_describe(channels, height, width)} in {num_classes} classes: "
-            "choose data that fit it, or make a network for these data"
-        )
 
 
 def load_data(

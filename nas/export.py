@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cells.cell import Skeleton
+from cells.cell import SIZES, Skeleton
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
@@ -21,7 +21,6 @@ from nas.runtime import write_atomically
 
 FORMAT = "nas-network"
 VERSION = "1"
-SIZES = ("in_channels", "num_classes", "height", "width", "channels", "num_cells")
 LIMITS = dict.fromkeys(SIZES, 100_000) | {"num_cells": 1000}
 """Largest sizes of a network; from a damaged file, larger ones would take hours to build."""
 
@@ -38,14 +37,28 @@ class TrainingData:
     """Of each channel, in [0, 1] units."""
     std: tuple[float, ...]
     """Of each channel, in [0, 1] units."""
+    shape: tuple[int, ...]
+    """(channels, height, width) of its images."""
 
     @classmethod
     def of(cls, data: ImageData) -> "TrainingData":
         """Describes a data set."""
-        return cls(data.name, data.classes, data.mean, data.std)
+        shape = (data.channels, data.height, data.width)
+        return cls(data.name, data.classes, data.mean, data.std, shape)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Maps bytes, uint8 (batch, channels, height, width), to what the network takes."""
+        """Maps bytes, uint8 (batch, channels, height, width), to what the network takes.
+
+        Raises:
+            InputError: if they are of another type or shape than the training images.
+        """
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.shape:
+            found = f"{images.dtype} {tuple(images.shape)}"
+            wanted = ", ".join(map(str, self.shape))
+            raise InputError(
+                f"images are {found}, this network takes torch.uint8 (batch, {wanted}): convert "
+                "or resize them"
+            )
         return normalise(images, self.mean, self.std)
 
 
@@ -65,7 +78,7 @@ def save_network(path: Path, network: Network, data: TrainingData) -> None:
         "version": VERSION,
         "genotype": network.genotype.to_json(),
         "skeleton": json.dumps(skeleton),
-        "data": json.dumps(asdict(data)),
+        "data": json.dumps({k: v for k, v in asdict(data).items() if k != "shape"}),
     }
     tensors = {
         name: tensor.detach().cpu().contiguous()
@@ -154,6 +167,7 @@ def _training_data(values: dict[str, Any], skeleton: Skeleton) -> TrainingData:
         _tuple_of(str, values, "classes", skeleton.num_classes),
         _tuple_of(float, values, "mean", skeleton.in_channels),
         _tuple_of(float, values, "std", skeleton.in_channels),
+        (skeleton.in_channels, skeleton.height, skeleton.width),
     )
 
 

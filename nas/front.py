@@ -246,18 +246,18 @@ def _command() -> None:
         return
     if args.lam is not None and args.at_most is not None:
         raise InputError("give either --lam or --at-most, not both")
+    if args.out is not None and args.out.exists():
+        raise InputError(f"{args.out} exists: choose another --out")
     front = Front.load(args.run)
     if args.lam is not None:
         genotype = front.at(*args.lam)
     else:
         genotype = front.within(**dict(parse_bound(text) for text in args.at_most))
-    print(_summary(genotype), file=sys.stderr)
     if args.out is None:
-        print(genotype.to_json())
+        print(genotype.to_json(), end="")
     else:
-        if args.out.exists():
-            raise InputError(f"{args.out} exists: choose another --out")
         genotype.save(args.out)
+    print(_summary(genotype), file=sys.stderr)
 
 
 def main() -> None:

@@ -85,6 +85,7 @@ class Problem:
             data.width,
             config.channels,
             config.num_cells,
+            config.stem_stride,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(config.seed, "weights", 0).initial_seed())

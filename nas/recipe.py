@@ -47,6 +47,8 @@ class RetrainConfig:
     """Width of the first cells; by default as in the search, or 16."""
     num_cells: int | None = None
     """Cells from stem to head; by default as in the search, or 3."""
+    stem_stride: int | None = None
+    """Stride of the stem's convolution; by default as in the search, or 1."""
     drop_path: float = 0.0
     """Probability with which an edge is dropped at the end; it rises linearly from 0."""
     auxiliary_weight: float = 0.0
@@ -118,7 +120,8 @@ class RetrainConfig:
 
 _MOST = sys.float_info.max
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "image_size", "channels", "num_cells"), (1, _MOST)),
+    **dict.fromkeys(("epochs", "batch_size", "image_size"), (1, _MOST)),
+    **dict.fromkeys(("channels", "num_cells", "stem_stride"), (1, _MOST)),
     **dict.fromkeys(("crop_padding", "cutout", "warmup_epochs", "lr_min", "threads"), (0, _MOST)),
     **dict.fromkeys(("weight_decay", "auxiliary_weight"), (0, _MOST)),
     **dict.fromkeys(("drop_path", "label_smoothing", "momentum"), (0, 1)),
@@ -128,6 +131,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _DARTS = RetrainConfig(
     channels=36,
     num_cells=20,
+    stem_stride=1,
     flip=True,
     cutout=16,
     drop_path=0.2,
@@ -183,8 +187,8 @@ def choose_preset(name: str | None, data: str | None, source: str | None) -> Ret
 def fine_tuning(preset: RetrainConfig) -> RetrainConfig:
     """Returns a preset made gentle, for weights that are inherited: one epoch, a tenth of lr."""
     return replace(
-        preset, channels=None, num_cells=None, epochs=1, lr=preset.lr / 10, warmup_epochs=0,
-        drop_path=0.0, auxiliary_weight=0.0,
+        preset, channels=None, num_cells=None, stem_stride=None, epochs=1,
+        lr=preset.lr / 10, warmup_epochs=0, drop_path=0.0, auxiliary_weight=0.0,
     )  # fmt: skip
 
 
@@ -208,6 +212,7 @@ def resolve(
         ("split_seed", int, 0),
         ("channels", int, 16),
         ("num_cells", int, 3),
+        ("stem_stride", int, 1),
     ):
         given, found = getattr(config, name), recorded.get(name)
         if found is not None:

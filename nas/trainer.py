@@ -258,6 +258,7 @@ def _seeded(seed: int, name: str, index: int, device: torch.device | None = None
 def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) -> Skeleton:
     """Returns everything about the network but its cells' operations."""
     assert config.channels is not None and config.num_cells is not None, "resolve() comes first"
+    assert config.stem_stride is not None, "resolve() comes first"
     return Skeleton(
         find_space(genotype.space),
         data.channels,
@@ -266,6 +267,7 @@ def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) ->
         data.width,
         config.channels,
         config.num_cells,
+        config.stem_stride,
     )
 
 

@@ -32,3 +32,31 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
         return data_root / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search, of less than a second; tests read it and copy it."""
+    # Here, as most tests need neither.
+    from nas.config import SearchConfig
+    from nas.searcher import search
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = SearchConfig(
+        data="digits",
+        data_root="data",
+        channels=4,
+        num_cells=2,
+        epochs=3,
+        warmup_epochs=1,
+        batch_size=128,
+        w_lr=0.1,
+        arch_lr=0.3,
+        arch_kl=0.1,
+        grid=21,
+        eval_images=100,
+        threads=1,
+        device="cpu",
+    )
+    search(config, folder)
+    return folder

@@ -25,10 +25,8 @@ from nas.augment import apply_noise, draw_noise
 from nas.data import (
     Augmentation,
     Batches,
-    ImageData,
     Split,
     augment,
-    check_matches,
     evaluation_batches,
     load_data,
     normalise,
@@ -387,17 +385,6 @@ def test_sources_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     assert "neither a .npz file nor a folder" in refusal(str(tmp_path / "notes.txt"))
     assert "only for folders" in refusal("digits", image_size=8)
-
-
-def test_check_matches() -> None:
-    split = Split(random_images(2, 3, 5, 4), torch.arange(2))
-    data = ImageData("mine", split, split, 2, ("a", "b"), (0.0,) * 3, (1.0,) * 3, False)
-    right = {"channels": 3, "height": 5, "width": 4, "num_classes": 2}
-    check_matches(data, **right)
-    for name in right:
-        with pytest.raises(InputError, match=r"'mine' holds 3x5x4 images .* network takes") as e:
-            check_matches(data, **{**right, name: 97})
-        assert "97" in str(e.value)
 
 
 # --------------------------------------------------------------------------------- splits

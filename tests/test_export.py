@@ -20,7 +20,7 @@ from cells.notation import read_genotype
 from cells.space import SPACES
 from nas.export import TrainingData, load, save_network
 
-DATA = TrainingData("shapes", ("disc", "ring"), (0.5, 0.25), (0.2, 0.3))
+DATA = TrainingData("shapes", ("disc", "ring"), (0.5, 0.25), (0.2, 0.3), (2, 9, 8))
 GENOTYPES = ("DARTS_V2", "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|none~2|")
 
 
@@ -165,3 +165,19 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="no network file"):
         load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 1, 9, 8, dtype=torch.uint8),
+        torch.zeros(3, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 9, 8, dtype=torch.uint8),
+        torch.zeros(3, 2, 9, 8),
+    ],
+)
+def test_images_of_another_shape_or_type_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"takes torch.uint8 \(batch, 2, 9, 8\)") as error:
+        DATA.normalise(images)
+    assert "\n" not in str(error.value)
+    assert str(tuple(images.shape)) in str(error.value)

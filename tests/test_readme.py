@@ -1,0 +1,94 @@
+"""Every command and every piece of Python in README.md, as a reader would type them.
+
+What asks, draws or loads runs for real, on a tiny run put where the README's first commands would
+have left theirs. Searches and retrainings are followed up to the point at which they would start.
+"""
+
+import glob
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cells.notation import read_genotype
+from nas.config import SearchConfig
+from nas.recipe import RetrainConfig
+from nas.retrainer import retrain
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.splitlines()
+    if line.startswith(("python ", "make "))
+]
+SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+
+
+@pytest.fixture(scope="module")
+def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks as the README's reader's does."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(run_folder, folder / "runs" / "digits")
+    genotype = next((folder / "runs" / "digits" / "genotypes").glob("00-*.json"))
+    config = RetrainConfig(genotype=str(genotype), epochs=1, warmup_epochs=0, device="cpu")
+    retrain(config, folder / "runs" / "small")
+    return folder
+
+
+def test_readme_shows_commands_and_python() -> None:
+    assert len(COMMANDS) > 12
+    assert len(SNIPPETS) >= 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    program, *words = shlex.split(command)
+    if program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{words[0]}:", makefile, flags=re.MULTILINE)
+        return
+    args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
+    started: list[Any] = []
+    monkeypatch.setattr("nas.searcher.search", lambda config, *_, **__: started.append(config))
+
+    def start(config: RetrainConfig, *_: Any) -> dict[str, Any]:
+        started.append(config)
+        return {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
+
+    monkeypatch.setattr("nas.retrainer.retrain", start)
+    monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
+    before = {path for path in place.rglob("*") if path.is_file()}
+    if args[0] == "-m":
+        # A module that is to be run must not have been imported before.
+        monkeypatch.delitem(sys.modules, args[1], raising=False)
+        runpy.run_module(args[1], run_name="__main__")
+    else:
+        runpy.run_path(str(ROOT / args[0]), run_name="__main__")
+    if args[0] == "search.py":
+        assert isinstance(started[0], SearchConfig)
+    elif args[0] == "retrain.py" or args[1] == "nas.family":
+        assert isinstance(started[0], RetrainConfig)
+        assert read_genotype(started[0].genotype)
+    elif args[1] == "nas.draw":
+        assert {path for path in place.rglob("*") if path.is_file()} - before
+    assert "error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_python(snippet: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert "genotype" in names or names["logits"].shape == (1, 10)
