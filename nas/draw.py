@@ -6,7 +6,6 @@ Cells are laid out by the Graphviz that pygraphviz's wheels bring along, so no `
 needed. The same input gives the same bytes of DOT and SVG.
 """
 
-import argparse
 import functools
 import os
 import re
@@ -25,6 +24,7 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from cells.space import SearchSpace, find_space
+from nas.commandline import Parser
 from nas.plot import FAINT, FONTS, INK, MUTED, NODE_FILL, PAPER
 from nas.runtime import run_script, write_atomically
 
@@ -223,7 +223,7 @@ def main() -> None:
 
 def _draw_source() -> None:
     """Draws the genotype, or the run folder's genotypes, named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m nas.draw", description="Draw cells.")
+    parser = Parser(prog="python -m nas.draw", description="Draw cells.")
     parser.add_argument(
         "source",
         help="genotype JSON, DARTS text, NAS-Bench-201 string, name of a published cell, "

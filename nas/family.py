@@ -3,7 +3,6 @@
 python -m nas.family runs/x --cells 3 --seeds 0 1 2
 """
 
-import argparse
 import csv
 import io
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
-from nas.commandline import parse, take
+from nas.commandline import Parser, parse, take
 from nas.front import read_rows
 from nas.plot import draw_front
 from nas.recipe import RetrainConfig, choose_preset, fine_tuning, read_retraining
@@ -104,7 +103,7 @@ def retrain_family(run: Path, count: int, args: Sequence[str]) -> list[dict[str,
 
 
 def _command() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nas.family",
         description="Retrain cells along a search's front; other options are those of retrain.py.",
     )

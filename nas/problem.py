@@ -33,6 +33,8 @@ class Problem:
         skeleton: sizes of the network.
         supernet: the weights w.
         hypernet: the architecture parameters φ.
+        weights: the supernet's parameters, in order.
+        arch: the hypernetwork's parameters, in order.
         tables: cost tables in their own units, by name.
         objective: the negative evidence lower bound, a function of w and φ.
         steps_per_epoch: steps in which the training part is seen once.
@@ -99,8 +101,13 @@ class Problem:
         self.tables = tables or self._measure()
         self.hypernet = build_front_hypernet(config, self.tables).to(device)
         self.objective = self._objective(len(train), weight_noise)
-        self._w_names = [f"supernet.{name}" for name, _ in self.supernet.named_parameters()]
-        self._arch_names = [f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()]
+        # Looked up once: a supernet has thousands of modules to walk through.
+        self.weights = tuple(self.supernet.parameters())
+        self.arch = tuple(self.hypernet.parameters())
+        self._names = [
+            *(f"supernet.{name}" for name, _ in self.supernet.named_parameters()),
+            *(f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()),
+        ]
 
     def _stream(self, split: Split, name: str) -> Batches:
         config = self.config
@@ -218,8 +225,10 @@ class Problem:
             arch: one tensor for each parameter of the hypernetwork.
             even: see `NegativeElbo.forward`.
         """
-        values = dict(zip(self._w_names + self._arch_names, (*weights, *arch), strict=True))
+        values = dict(zip(self._names, (*weights, *arch), strict=True))
         bfloat16 = self.config.precision == "bfloat16"
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16):
-            terms: Terms = functional_call(self.objective, values, (sample,), {"even": even})
+            terms: Terms = functional_call(
+                self.objective, values, (sample,), {"even": even}, tie_weights=False
+            )
         return terms

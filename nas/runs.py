@@ -12,7 +12,7 @@ from nas.runtime import write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
-FREE = ("device",)
+FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
 
 

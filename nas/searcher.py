@@ -86,7 +86,7 @@ class Searcher:
 
     def arch_step(self, train: Sample, val: Sample) -> Terms:
         """Moves the hypernetwork along the hypergradient of the validation bound."""
-        weights, arch = tuple(self.supernet.parameters()), tuple(self.hypernet.parameters())
+        weights, arch = self.problem.weights, self.problem.arch
         seen: list[Terms] = []
 
         def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
@@ -123,8 +123,8 @@ class Searcher:
 
     def weight_step(self, train: Sample) -> Terms:
         """Moves the weights along the gradient of the training bound."""
-        weights = tuple(self.supernet.parameters())
-        arch = tuple(a.detach() for a in self.hypernet.parameters())
+        weights = self.problem.weights
+        arch = tuple(parameter.detach() for parameter in self.problem.arch)
         terms = self.problem.evaluate(train, weights, arch)
         grads = torch.autograd.grad(terms.total, weights, allow_unused=True)
         used = [i for i, grad in enumerate(grads) if grad is not None]

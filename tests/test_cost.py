@@ -1,0 +1,237 @@
+"""Cost tables against the networks they price, and against published counts."""
+
+import csv
+import gzip
+import itertools
+import random
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cells import cost
+from cells.cell import Skeleton
+from cells.cost import CostTable, cost_table
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.network import Network
+from cells.notation import from_nasbench201, read_genotype
+from cells.space import SPACES, SearchSpace
+
+EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
+
+
+def random_genotype(space: SearchSpace, draw: random.Random) -> Genotype:
+    choices = [space.none] * space.num_edges
+    for kind in space.kinds:
+        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
+            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
+                ops = space.ops if space.inputs_per_node is None else space.ops[1:]
+                choices[space.first_edge(kind) + row] = space.ops.index(draw.choice(ops))
+    return Genotype.from_choices(space, choices)
+
+
+def build(genotype: Genotype, skeleton: Skeleton) -> Network:
+    with torch.device("meta"):
+        return Network(genotype, skeleton)
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def multiply_adds(network: Network) -> float:
+    """Of the whole network for one image, half of what torch counts."""
+    s = network.skeleton
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.empty(1, s.in_channels, s.height, s.width, device="meta"))
+    return counter.get_total_flops() / 2
+
+
+skeletons = st.builds(
+    Skeleton,
+    space=st.sampled_from(list(SPACES.values())),
+    in_channels=st.integers(1, 4),
+    num_classes=st.integers(1, 20),
+    height=st.integers(1, 33),
+    width=st.integers(1, 33),
+    channels=st.integers(1, 9),
+    num_cells=st.integers(1, 7),
+    stem_stride=st.integers(1, 3),
+)
+
+
+# A single pixel: halved and unhalved edges are of one size.
+@example(Skeleton(SPACES["darts"], 1, 2, 1, 1, 2, 3), random.Random(0))
+@given(skeletons, st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=20)
+def test_total_is_what_the_built_network_has(skeleton: Skeleton, draw: random.Random) -> None:
+    """The whole network, stem and head included; a one-hot distribution expects the same."""
+    params, flops = (cost_table(name, skeleton) for name in ("params", "flops"))
+    genotype = random_genotype(skeleton.space, draw)
+    network = build(genotype, skeleton)
+    one_hot = torch.eye(len(skeleton.space.ops))[list(genotype.choices())]
+    for table, count in ((params, num_parameters(network)), (flops, multiply_adds(network))):
+        assert table.total(genotype.choices()) == count
+        assert table.expected(one_hot).item() == count
+
+
+def small(space: SearchSpace) -> Skeleton:
+    return Skeleton(space, 3, 10, 8, 8, 4, 5)
+
+
+@EACH_SPACE
+@pytest.mark.parametrize("name", ["params", "flops"])
+def test_totals_and_expected_are_vectorised(space: SearchSpace, name: str) -> None:
+    table = cost_table(name, small(space))
+    choices = torch.randint(len(space.ops), (50, space.num_edges))
+    each = [table.total(row.tolist()) for row in choices]
+    assert table.totals(choices).tolist() == each
+    one_hot = nn.functional.one_hot(choices, len(space.ops)).float()
+    assert table.expected(one_hot).tolist() == each
+    assert table.expected(one_hot.view(5, 10, *one_hot.shape[1:])).flatten().tolist() == each
+
+
+def test_expected_is_the_mean_over_architectures() -> None:
+    """By enumeration of the 27 architectures of 3 edges with 3 operations."""
+    torch.manual_seed(0)
+    table = CostTable("params", 7.0, torch.rand(3, 3, dtype=torch.float64))
+    probs = torch.randn(3, 3, dtype=torch.float64).softmax(1)
+    mean = sum(
+        table.total(c) * probs[range(3), list(c)].prod().item()
+        for c in itertools.product(range(3), repeat=3)
+    )
+    assert table.expected(probs).item() == pytest.approx(mean, rel=1e-12)
+
+
+@EACH_SPACE
+@pytest.mark.parametrize("name", ["params", "flops"])
+def test_unit_scale_runs_from_the_cheapest_to_the_dearest(space: SearchSpace, name: str) -> None:
+    table = cost_table(name, small(space))
+    unit_table, base = table.unit()
+    assert base + unit_table.min(1).values.sum().item() == pytest.approx(0, abs=1e-12)
+    assert base + unit_table.max(1).values.sum().item() == pytest.approx(1, rel=1e-12)
+    unit = CostTable(name, base, unit_table)
+    choices = torch.randint(len(space.ops), (20, space.num_edges))
+    expected = (table.totals(choices) - table.low) / (table.high - table.low)
+    torch.testing.assert_close(unit.totals(choices), expected)
+
+
+def test_unit_scale_of_nasbench201_by_hand() -> None:
+    """Cheapest: any cell without convolutions. Dearest: six 3×3 convolutions."""
+    params = cost_table("params", small(SPACES["nasbench201"]))
+    assert params.low == params.base == params.total([1] * 6)
+    # Cells of 4, 8, 8, 16, 16 channels.
+    assert params.high - params.low == 6 * sum(9 * c * c + 2 * c for c in (4, 8, 8, 16, 16))
+
+
+def test_a_cost_that_all_cells_share_is_refused() -> None:
+    table = CostTable("latency", 3.0, torch.ones(6, 5, dtype=torch.float64))
+    with pytest.raises(InputError) as error:
+        table.unit()
+    assert str(error.value) == "every cell costs the same latency: choose another cost"
+
+
+# Dong, Yang 2020: 15 cells, 16 channels, CIFAR-10. The published FLOPs count the classifier's bias.
+BENCHMARK = Skeleton(SPACES["nasbench201"], 3, 10, 32, 32, 16, 15)
+BIAS = 10
+
+
+@pytest.mark.parametrize(
+    ("cell", "params", "flops"),
+    [
+        ("|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|", 101_306, None),
+        (
+            "|none~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+            "+|nor_conv_3x3~0|nor_conv_1x1~1|skip_connect~2|",
+            830_426,
+            117_883_530,
+        ),
+    ],
+)
+def test_published_costs_of_two_cells(cell: str, params: int, flops: int | None) -> None:
+    genotype = from_nasbench201(cell)
+    network = build(genotype, BENCHMARK)
+    assert num_parameters(network) == params
+    assert cost_table("params", BENCHMARK).total(genotype.choices()) == params
+    if flops is not None:
+        assert multiply_adds(network) == flops - BIAS
+        assert cost_table("flops", BENCHMARK).total(genotype.choices()) == flops - BIAS
+
+
+def test_published_costs_of_all_cells(data_file) -> None:
+    with gzip.open(data_file("nasbench201_cifar10.csv.gz"), "rt") as file:
+        rows = list(csv.DictReader(file))
+    genotypes = [from_nasbench201(row["arch_str"]) for row in rows]
+    assert len({genotype.id for genotype in genotypes}) == 15625
+    choices = torch.tensor([genotype.choices() for genotype in genotypes])
+    for name, column, extra in (("params", "params_M", 0), ("flops", "flops_M", BIAS)):
+        published = [round(1e6 * float(row[column])) - extra for row in rows]
+        assert cost_table(name, BENCHMARK).totals(choices).tolist() == published
+    for i in range(0, len(rows), len(rows) // 4):
+        network = build(genotypes[i], BENCHMARK)
+        assert num_parameters(network) == round(1e6 * float(rows[i]["params_M"]))
+        assert multiply_adds(network) == round(1e6 * float(rows[i]["flops_M"])) - BIAS
+
+
+def test_darts_v2_as_published() -> None:
+    # Liu, Simonyan, Yang 2019, table 1: 3.3 million; quark0/darts builds 3 349 342.
+    skeleton = Skeleton(SPACES["darts"], 3, 10, 32, 32, 36, 20)
+    assert cost_table("params", skeleton).total(read_genotype("DARTS_V2").choices()) == 3_349_342
+
+
+@EACH_SPACE
+def test_sites_have_the_sizes_of_the_running_network(space: SearchSpace) -> None:
+    skeleton = Skeleton(space, 1, 3, 13, 9, 2, 4)
+    found = {(s.channels, s.stride, s.height, s.width) for s in cost.sites(skeleton)}
+    plain = {(2, 1, 13, 9), (4, 1, 7, 5), (8, 1, 4, 3)}  # reductions at the cells 1 and 2
+    # A reduction cell's first edges are as wide as its nodes, and leave from the larger size.
+    assert found == plain | ({(4, 2, 13, 9), (8, 2, 7, 5)} if space.name == "darts" else set())
+    assert len(cost.sites(skeleton)) == 4 * len(space.cell_edges)
+
+
+@EACH_SPACE
+def test_latency_is_measured_once_per_distinct_size(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[int, ...]] = []
+
+    def pretend(module: nn.Module, x: Tensor) -> float:
+        measured.append(tuple(x.shape))
+        return float(x.shape[1] * x.shape[2])
+
+    monkeypatch.setattr(cost, "_milliseconds", pretend)
+    table = cost_table("latency", Skeleton(space, 1, 3, 13, 9, 2, 7), latency_batch=6)
+    assert measured[0] == (6, 1, 13, 9)  # the network without any operation
+    distinct = 5 if space.name == "darts" else 3  # as above
+    assert len(measured) == 1 + distinct * (len(space.ops) - 1)
+    assert all(shape[0] == 6 for shape in measured)
+    assert table.base == 13
+    # Of seven cells two, one and two stand before, between and behind the reduction cells, and
+    # three, two, two where the reductions are blocks of their own, hence cells 0–1, 2–3 and 4–6.
+    plain = {"darts": (2, 1, 2), "nasbench201": (2, 2, 3)}[space.name]
+    per_op = plain[0] * 2 * 13 + plain[1] * 4 * 7 + plain[2] * 8 * 4
+    assert table.table[0].tolist() == [0.0] + [per_op] * (len(space.ops) - 1)
+    if space.name == "darts":
+        row = space.first_edge("reduce")
+        assert table.table[row, 1:].tolist() == [4 * 13 + 8 * 7] * 7
+
+
+@EACH_SPACE
+def test_measured_latency(space: SearchSpace) -> None:
+    table = cost_table("latency", Skeleton(space, 3, 10, 8, 8, 2, 3), latency_batch=2)
+    assert table.name == "latency" and table.table.shape == (space.num_edges, len(space.ops))
+    assert table.base > 0 and (table.table >= 0).all()
+    assert not table.table[:, space.none].any()
+    free = table.table[:, space.ops.index("skip_connect")] == 0
+    if space.name == "darts":  # the identity costs nothing, the stride-2 stand-in does
+        from_input = [source < 2 for source, _ in space.cell_edges]
+        assert free.tolist() == [True] * 14 + [not f for f in from_input]
+    else:
+        assert free.all()
+    work = [i for i, op in enumerate(space.ops) if op not in ("none", "skip_connect")]
+    assert (table.table[:, work] > 0).all()

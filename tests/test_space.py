@@ -1,0 +1,46 @@
+"""Search spaces: their sizes against the papers', the numbering of states and rows."""
+
+from itertools import pairwise
+
+import pytest
+
+from cells.errors import InputError
+from cells.space import SPACES, find_space
+
+EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
+
+
+def test_darts_has_two_cells_of_14_edges_with_8_candidates() -> None:
+    space = SPACES["darts"]  # Liu, Simonyan, Yang 2019, section 3.1: 2 + 3 + 4 + 5 edges
+    assert len(space.cell_edges) == 14 and space.num_edges == 28 and len(space.ops) == 8
+    assert (space.first_edge("normal"), space.first_edge("reduce")) == (0, 14)
+
+
+def test_nasbench201_has_15625_cells() -> None:
+    space = SPACES["nasbench201"]  # Dong, Yang 2020, section 2.1: 5 candidates on 6 edges
+    assert len(space.ops) ** space.num_edges == 15625
+    assert space.cell_edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+
+@EACH_SPACE
+def test_edges_run_by_target_then_source_and_make_no_cycle(space) -> None:
+    assert all((t, s) < (u, r) for (s, t), (r, u) in pairwise(space.cell_edges))
+    assert all(source < target for source, target in space.cell_edges)
+    incoming = [t for _, t in space.cell_edges]
+    for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+        assert incoming.count(target) == target
+    assert set(incoming) == {space.num_inputs + node for node in range(space.num_nodes)}
+
+
+@EACH_SPACE
+def test_none_is_a_candidate_and_names_are_distinct(space) -> None:
+    assert space.ops[space.none] == "none"
+    assert len(set(space.ops)) == len(space.ops)
+    assert find_space(space.name) is space
+
+
+def test_unknown_space_gets_one_line() -> None:
+    with pytest.raises(InputError) as error:
+        find_space("nasbench-201")
+    message = "unknown search space 'nasbench-201': did you mean 'nasbench201'?"
+    assert str(error.value) == message

@@ -1,0 +1,207 @@
+"""The mixed network against the discrete one with copied weights, in float64."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cells.cell import Body, Cell, Skeleton
+from cells.genotype import Genotype
+from cells.network import Network, inherit
+from cells.space import SPACES, SearchSpace
+from cells.supernet import MixedEdge, Supernet
+
+EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def random_genotype(space: SearchSpace, seed: int) -> Genotype:
+    draw = random.Random(seed)
+    choices = [space.none] * space.num_edges
+    for kind in space.kinds:
+        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
+            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
+                ops = space.ops if space.inputs_per_node is None else space.ops[1:]
+                choices[space.first_edge(kind) + row] = space.ops.index(draw.choice(ops))
+    return Genotype.from_choices(space, choices)
+
+
+def one_hot(space: SearchSpace, choices: Sequence[int]) -> Tensor:
+    return torch.eye(len(space.ops), dtype=torch.float64)[list(choices)]
+
+
+def weighted(module: nn.Module | None) -> list[nn.Module]:
+    """Layers with weights that network and supernet share, in order."""
+    if module is None:
+        return []
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def twins(discrete: Body, mixed: Body, choices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs each convolution's and linear layer's parameters with the supernet's, by position."""
+    pairs = [(discrete.stem, mixed.stem), (discrete.classifier, mixed.classifier)]
+    for layer, twin in zip(discrete.layers, mixed.layers, strict=True):
+        if not isinstance(layer, Cell):
+            pairs.append((layer, twin))
+            continue
+        pairs.append((layer.inputs, twin.inputs))
+        pairs += [
+            (edge, twin.edges[i].ops[choices[layer.first_row + int(i)]])
+            for i, edge in layer.edges.items()
+        ]
+    for one, other in pairs:
+        for a, b in zip(weighted(one), weighted(other), strict=True):
+            yield from zip(a.parameters(), b.parameters(), strict=True)
+
+
+# Images of odd size, every depth with two, one and no reductions.
+SIZES = [(1, 13, 9, 4), (3, 13, 9, 3), (3, 7, 10, 2), (1, 5, 5, 1)]
+
+
+@EACH_SPACE
+@pytest.mark.parametrize(("in_channels", "height", "width", "num_cells"), SIZES)
+@pytest.mark.parametrize("mixture", ["all", "active"])
+def test_one_hot_is_the_discrete_network(
+    space: SearchSpace, in_channels: int, height: int, width: int, num_cells: int, mixture: str
+) -> None:
+    """Outputs, and gradients of the input and of every weight, in training mode."""
+    skeleton = Skeleton(space, in_channels, 5, height, width, 4, num_cells)
+    supernet = Supernet(skeleton).double()
+    target = torch.tensor([0, 4, 2])
+    for seed in range(3):
+        genotype = random_genotype(space, seed)
+        choices = genotype.choices()
+        network = Network(genotype, skeleton).double()
+        inherit(network, supernet)
+        x = torch.randn(3, in_channels, height, width, dtype=torch.float64, requires_grad=True)
+        y = x.detach().clone().requires_grad_()
+        supernet.zero_grad()
+
+        out = network(x)
+        mixed = supernet(y, one_hot(space, choices), choices if mixture == "active" else None)
+        torch.testing.assert_close(mixed, out, rtol=1e-12, atol=1e-12)
+        for logits in (out, mixed):
+            nn.functional.cross_entropy(logits, target).backward()
+
+        assert x.grad is not None and x.grad.any()
+        torch.testing.assert_close(y.grad, x.grad, rtol=1e-9, atol=1e-12)
+        copied = set()
+        for a, b in twins(network.body, supernet.body, choices):
+            assert torch.equal(a, b)
+            zeros = torch.zeros_like(a)
+            torch.testing.assert_close(
+                zeros if b.grad is None else b.grad,
+                zeros if a.grad is None else a.grad,
+                rtol=1e-9,
+                atol=1e-12,
+            )
+            copied |= {id(a), id(b)}
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        own = {id(p) for m in norms for p in m.parameters()}
+        assert {id(p) for p in network.parameters()} <= copied | own
+        for parameter in supernet.parameters():  # candidates that were not chosen learn nothing
+            if id(parameter) not in copied:
+                assert parameter.grad is None or not parameter.grad.any()
+
+
+@EACH_SPACE
+def test_discrete_is_the_one_hot_mixture(space: SearchSpace) -> None:
+    supernet = Supernet(Skeleton(space, 3, 5, 7, 6, 2, 3)).double()
+    x = torch.randn(3, 3, 7, 6, dtype=torch.float64)
+    for seed in range(3):
+        choices = random_genotype(space, seed).choices()
+        expected = supernet(x, one_hot(space, choices))
+        torch.testing.assert_close(supernet.discrete(x, choices), expected, rtol=0, atol=1e-12)
+
+
+@EACH_SPACE
+def test_sampled_edges_pass_the_same_gradient_to_the_chosen_weights(space: SearchSpace) -> None:
+    """Straight-through relaxations use it: d loss / d weight of the operation that was computed."""
+    supernet = Supernet(Skeleton(space, 3, 5, 7, 6, 2, 3)).double()
+    x = torch.randn(3, 3, 7, 6, dtype=torch.float64)
+    choices = random_genotype(space, 1).choices()
+    grads = []
+    for active in (None, choices):
+        weights = one_hot(space, choices).requires_grad_()
+        supernet(x, weights, active).logsumexp(1).sum().backward()
+        grads.append(weights.grad[range(len(choices)), list(choices)])
+    assert grads[0].any()
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-12)
+
+
+def drop_normalisation(module: nn.Module) -> None:
+    """Replaces batch normalisation, through which examples see each other."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.Identity())
+        drop_normalisation(child)
+
+
+@EACH_SPACE
+def test_weights_per_example_equal_each_example_alone(space: SearchSpace) -> None:
+    supernet = Supernet(Skeleton(space, 3, 5, 9, 7, 2, 3)).double()
+    drop_normalisation(supernet)
+    x = torch.randn(4, 3, 9, 7, dtype=torch.float64)
+    weights = torch.randn(4, space.num_edges, len(space.ops), dtype=torch.float64).softmax(-1)
+    together = supernet(x, weights)
+    assert together.std(0).min() > 1e-6  # the examples differ
+    for i in range(4):
+        torch.testing.assert_close(supernet(x[i : i + 1], weights[i])[0], together[i])
+    same = weights[:1].expand(4, -1, -1)
+    torch.testing.assert_close(supernet(x, same), supernet(x, weights[0]))
+
+
+def test_a_mixed_edge_is_the_weighted_sum_of_its_candidates() -> None:
+    space = SPACES["nasbench201"]
+    edge = MixedEdge(space.ops, space.none, 4, 1).double()
+    x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
+    weights = torch.tensor([0.4, 0.3, 0.05, 0.05, 0.2], dtype=torch.float64)
+    expected = sum(w * op(x) for w, op in zip(weights, edge.ops, strict=True))
+    torch.testing.assert_close(edge(x, weights, None), expected)
+    torch.testing.assert_close(edge(x, weights, 2), weights[2] * edge.ops[2](x))
+    assert edge(x, weights, space.none) is None
+
+
+@EACH_SPACE
+@pytest.mark.parametrize("training", [True, False])
+def test_passes_move_no_state(space: SearchSpace, training: bool) -> None:
+    """The ±ε passes of a hypergradient must leave no trace."""
+    skeleton = Skeleton(space, 3, 5, 8, 8, 2, 3)
+    supernet = Supernet(skeleton).train(training)
+    assert not list(supernet.buffers())
+    assert not any("running" in name for name in supernet.state_dict())
+    before = {k: v.clone() for k, v in supernet.state_dict().items()}
+    choices = random_genotype(space, 0).choices()
+    supernet(torch.randn(4, 3, 8, 8), one_hot(space, choices).float())
+    assert all(torch.equal(v, before[k]) for k, v in supernet.state_dict().items())
+
+
+@EACH_SPACE
+def test_training_and_evaluation_agree(space: SearchSpace) -> None:
+    """Without running statistics, the batch at hand normalises in both modes."""
+    supernet = Supernet(Skeleton(space, 3, 5, 8, 8, 2, 3))
+    x = torch.randn(4, 3, 8, 8)
+    choices = random_genotype(space, 0).choices()
+    assert torch.equal(supernet.discrete(x, choices), supernet.eval().discrete(x, choices))
+
+
+@EACH_SPACE
+def test_candidates_are_every_operation_of_every_cell(space: SearchSpace) -> None:
+    supernet = Supernet(Skeleton(space, 3, 5, 8, 8, 2, 5))
+    found = list(supernet.candidates())
+    # 5 cells; the DARTS space makes 2 of them reduction cells with an architecture of their own.
+    per_row = [3] * 14 + [2] * 14 if space.name == "darts" else [5] * 6
+    for row, count in enumerate(per_row):
+        for column in range(len(space.ops)):
+            assert sum((r, c) == (row, column) for r, c, _ in found) == count
+    assert len({id(module) for _, _, module in found}) == len(found)
+    mixed = {id(p) for _, _, module in found for p in module.parameters()}
+    edges = [m for m in supernet.modules() if isinstance(m, MixedEdge)]
+    assert mixed == {id(p) for edge in edges for p in edge.parameters()}
