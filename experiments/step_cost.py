@@ -2,9 +2,10 @@
 
     python -m experiments.step_cost [--preset cifar10] [--steps 2] [--out FILE]
 
-Every case runs in a process of its own: one step to warm up, then the median of the others. Memory
-is the peak of the process (resident set on a CPU, allocated on a GPU) less what it held before its
-first step.
+Every case runs in a process of its own: one step to warm up, then the median of the others. On a
+CPU it is the processor time of one thread, which other processes hardly disturb; on a GPU the
+time on the wall. Memory is the peak of the process (resident set on a CPU, allocated on a GPU)
+less what it held before its first step.
 """
 
 import argparse
@@ -31,19 +32,20 @@ ORDERS = ("first", "second")
 
 def measure(preset: str, relax: str, order: str, steps: int) -> dict[str, Any]:
     """Measures one case in this process."""
-    config = replace(PRESETS[preset], relax=relax, order=order, warmup_epochs=0)
+    config = replace(PRESETS[preset], relax=relax, order=order, warmup_epochs=0, threads=1)
     processes = start_processes(config.device)
     cuda = processes.device.type == "cuda"
     searcher = Searcher(config, processes)
     searcher.problem.sample("train", 0)
     before = torch.cuda.memory_allocated() if cuda else _peak_resident()
+    clock = time.perf_counter if cuda else time.process_time
     seconds = []
     for _ in range(1 + steps):
-        start = time.perf_counter()
+        start = clock()
         searcher.advance()
         if cuda:
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     peak = torch.cuda.max_memory_allocated() if cuda else _peak_resident()
     return {
         "relax": relax,

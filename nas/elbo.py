@@ -2,7 +2,8 @@
 
     −L(λ) = E_q[−log p(y | x, w, γ)] + Σ_k λ_k · C_k(q) + κ · KL(q(γ|λ) ‖ uniform)
 
-all in nats per example.
+all in nats per example. The KL / N of Gaussian weights is one of the C_k, or, where λ prices other
+costs, a term of its own at its price in the evidence lower bound, 1.
 """
 
 import math
@@ -24,13 +25,15 @@ class Terms(NamedTuple):
     """A negative evidence lower bound and what it is made of; the mean over some λs."""
 
     total: Tensor
-    """nll + λ·costs + κ·arch_kl, a scalar."""
+    """nll + λ·costs + weight_kl + κ·arch_kl, a scalar."""
     nll: Tensor
     """Mean negative log-likelihood, nats per example, a scalar."""
     costs: Tensor
     """Expected cost of each kind, (num_costs,): 0 cheapest … 1 dearest; KL / N for `kl`."""
     arch_kl: Tensor
     """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
+    weight_kl: Tensor
+    """Expected KL / N of Gaussian weights where no λ prices it, else 0; a scalar."""
     accuracy: Tensor
     """Share of examples classified correctly, a scalar without gradient."""
 
@@ -103,13 +106,19 @@ class NegativeElbo(nn.Module):
         self.weight_noise = weight_noise
 
     def unit_costs(self) -> tuple[Tensor, Tensor]:
-        """Tables (num_costs, edges, ops) and offsets (num_costs,) at the present weights."""
-        if self.kl_column is None:
+        """Unit costs at the present weights: those with a λ, and the KL / N if it has none.
+
+        Returns:
+            Tables (num_costs or num_costs + 1, edges, ops) and offsets alike.
+        """
+        if self.weight_noise is None:
             return self.tables, self.offsets
         table, rest = kl_costs(self.supernet, self.prior_variance)
+        table, rest = self.kl_scale * table, self.kl_scale * rest
+        if self.kl_column is None:
+            return torch.cat([self.tables, table[None]]), torch.cat([self.offsets, rest[None]])
         tables, offsets = self.tables.clone(), self.offsets.clone()
-        tables[self.kl_column] = self.kl_scale * table
-        offsets[self.kl_column] = self.kl_scale * rest
+        tables[self.kl_column], offsets[self.kl_column] = table, rest
         return tables, offsets
 
     def forward(self, sample: Sample, *, even: bool = False) -> Terms:
@@ -135,13 +144,14 @@ class NegativeElbo(nn.Module):
             log_probs = logits.log_softmax(dim=-1)
             probs = log_probs.exp()
             nll = F.cross_entropy(class_logits, sample.y)
-            costs = offsets + (tables * probs).sum(dim=(1, 2))
+            all_costs = offsets + (tables * probs).sum(dim=(1, 2))
+            costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
             arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
-            total = nll + (lam.to(costs) * costs).sum() + self.arch_kl_price * arch_kl
+            total = nll + (lam.to(costs) * costs).sum() + weight_kl + self.arch_kl_price * arch_kl
             if even:
                 total = total / (1 + lam.sum().to(total))
             right = accuracy(class_logits.detach(), sample.y)
-            terms.append(Terms(total, nll, costs, arch_kl, right))
+            terms.append(Terms(total, nll, costs, arch_kl, weight_kl, right))
         return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
 
 

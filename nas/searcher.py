@@ -160,7 +160,7 @@ class Searcher:
 
     def _note(self, half: str, terms: Terms) -> None:
         values = {"loss": terms.total, "nll": terms.nll, "arch_kl": terms.arch_kl}
-        values |= {"accuracy": terms.accuracy}
+        values |= {"weight_kl": terms.weight_kl, "accuracy": terms.accuracy}
         values |= {f"cost_{n}": c for n, c in zip(self.config.costs, terms.costs, strict=True)}
         (means,) = self.processes.average([torch.stack(list(values.values()))])
         for name, value in zip(values, means.tolist(), strict=True):

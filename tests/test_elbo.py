@@ -35,6 +35,7 @@ def build(
     costs: tuple[str, ...] = ("params", "flops"),
     relax: str = "softmax",
     hypernet: str = "linear",
+    gaussian: bool = False,
     skeleton: Skeleton = SKELETON,
     seed: int = 0,
 ) -> NegativeElbo:
@@ -43,7 +44,7 @@ def build(
     space = skeleton.space
     supernet = Supernet(skeleton)
     noise = None
-    if "kl" in costs:
+    if gaussian or "kl" in costs:
         noise = rng()
         to_gaussian(supernet, noise, sigma=0.05)
     tables = {name: cost_table(name, skeleton) for name in costs if name != "kl"}
@@ -247,6 +248,22 @@ def test_a_certain_cell_with_lam_one_has_the_ordinary_evidence_bound() -> None:
     assert float(terms.costs) == pytest.approx(float(used) / NUM_TRAIN, rel=1e-12)
     expected = terms.nll + used / NUM_TRAIN + PRICE * terms.arch_kl
     torch.testing.assert_close(terms.total, expected, rtol=1e-12, atol=0)
+
+
+@torch.no_grad()
+def test_gaussian_weights_whose_kl_has_no_lam_pay_for_it_in_full() -> None:
+    bound = build(costs=("params",), gaussian=True)
+    space = SKELETON.space
+    choices = tuple(i % len(space.ops) for i in range(space.num_edges))
+    terms = constant(bound, one_hot(choices, len(space.ops)))(draw(bound))
+    used = [op for row, column, op in bound.supernet.candidates() if choices[row] == column]
+    others = [op for row, column, op in bound.supernet.candidates() if choices[row] != column]
+    whole = kl(bound.supernet, PRIOR_VARIANCE)
+    expected = whole - torch.stack([kl(op, PRIOR_VARIANCE) for op in others]).sum()
+    assert len(used) == space.num_edges
+    torch.testing.assert_close(terms.weight_kl, expected / NUM_TRAIN)
+    assert float(build(costs=("params",))(draw(bound)).weight_kl) == 0
+    assert float(build(costs=("kl",))(draw(build(costs=("kl",)))).weight_kl) == 0
 
 
 @torch.no_grad()
