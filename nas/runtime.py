@@ -1,6 +1,7 @@
 """What surrounds a run: random streams, processes, signals, files, errors on one line."""
 
 import errno
+import gc
 import hashlib
 import os
 import signal
@@ -154,6 +155,9 @@ def _find_device(name: str, asked: str) -> torch.device:
 def stop_processes() -> None:
     """Leaves the process group, if there is one."""
     if dist.is_initialized():
+        # A DDP model in a reference cycle would keep the group, and its threads, beyond this:
+        # at exit they then end the process with an abort.
+        gc.collect()
         dist.destroy_process_group()
 
 

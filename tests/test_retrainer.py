@@ -105,7 +105,7 @@ def test_every_file_is_there(finished: Path) -> None:
         *("model.safetensors", "model-seed-3.safetensors"),
     }
     assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
-    assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0)
+    assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0, stem_stride=1)
     log = rows(finished)
     assert [(row["step"], row["seed"], row["epoch"]) for row in log] == [
         *((5, 0, 1), (10, 0, 2)),
