@@ -4,15 +4,12 @@ Everything is read at once into uint8 tensors. What becomes of those, from the d
 parts to batches, is in `nas.augment`, whose names can be imported from here as well.
 """
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from cells.errors import InputError, unknown
 from nas.augment import (
@@ -24,6 +21,7 @@ from nas.augment import (
     normalise,
     stratified_split,
 )
+from nas.folder import decode_all, first_line, list_files, visible
 
 __all__ = [
     "TEST_FRACTION",
@@ -149,7 +147,7 @@ def _load_torchvision(name: str, root: Path) -> ImageData:
             part = getattr(torchvision.datasets, class_name)(root, train=train, download=True)
         except Exception as error:  # torchvision lets through whatever network and files raise
             raise InputError(
-                f"cannot read or download {name!r} ({_first_line(error)}): put its files in "
+                f"cannot read or download {name!r} ({first_line(error)}): put its files in "
                 f"{str(root / folder)!r}"
             ) from error
         images = np.asarray(part.data)  # (n, 28, 28) or (n, 32, 32, 3)
@@ -175,7 +173,7 @@ def _load_npz(
         raise
     except Exception as error:  # zipfile, zlib and numpy have many words for "damaged"
         raise InputError(
-            f"cannot read {str(path)!r} ({_first_line(error)}): save it again with "
+            f"cannot read {str(path)!r} ({first_line(error)}): save it again with "
             "numpy.savez from arrays of numbers"
         ) from error
     parts = []
@@ -226,82 +224,24 @@ def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageDa
         raise InputError(f"image size must be 1 or more pixels, got {image_size}")
     apart = (path / "train").is_dir() and (path / "test").is_dir()
     train_folder = path / "train" if apart else path
-    classes = tuple(folder.name for folder in _visible(train_folder) if folder.is_dir())
+    classes = tuple(folder.name for folder in visible(train_folder) if folder.is_dir())
     if len(classes) < 2:
         raise InputError(
             f"folders of classes in {str(train_folder)!r}: {len(classes)}, at least 2 are needed; "
             "lay images out as train/<class>/* and test/<class>/*, or <class>/* alone"
         )
-    files = _list_files(train_folder, classes)
+    files = list_files(train_folder, classes)
     num_train = len(files)
     if apart:
-        files += _list_files(path / "test", classes)
+        files += list_files(path / "test", classes)
     labels = np.array([label for _, label in files])
-    both = _split(_decode_all([file for file, _ in files], image_size), labels)
+    both = _split(decode_all([file for file, _ in files], image_size), labels)
     if apart:
         train = Split(both.images[:num_train], both.labels[:num_train])
         test = Split(both.images[num_train:], both.labels[num_train:])
     else:
         train, test = stratified_split(both, TEST_FRACTION, split_seed)
     return _image_data(path.resolve().name, train, test, classes, flip=True)
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, in the order of names; hidden files are a file manager's own."""
-    return sorted(item for item in folder.iterdir() if not item.name.startswith("."))
-
-
-def _list_files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """Every (file, label) below a folder of classes, by class and name."""
-    files = []
-    for class_folder in _visible(folder):
-        if not class_folder.is_dir():
-            continue
-        if class_folder.name not in classes:
-            raise unknown(f"class in {str(folder)!r}", class_folder.name, classes)
-        found = _visible(class_folder)
-        if not found:
-            raise InputError(
-                f"class folder {str(class_folder)!r} is empty: add images or remove it"
-            )
-        files += [(file, classes.index(class_folder.name)) for file in found]
-    return files
-
-
-def _decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any, Any]:
-    """Decodes files to bytes (n, channels, height, width), 1 channel if all are grey, else 3."""
-    images = [_decode(file, image_size) for file in files]
-    for file, image in zip(files, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            (height, width), (first_height, first_width) = image.shape[:2], images[0].shape[:2]
-            raise InputError(
-                f"{str(file)!r} has {height}x{width} pixels, {str(files[0])!r} "
-                f"{first_height}x{first_width}: give one image size for all"
-            )
-    channels = max(image.shape[2] for image in images)
-    stacked = np.empty((len(images), channels, *images[0].shape[:2]), np.uint8)
-    for place, image in zip(stacked, images, strict=True):
-        place[:] = image.transpose(2, 0, 1)  # a grey image fills all three channels
-    return stacked
-
-
-def _decode(file: Path, image_size: int | None) -> np.ndarray[Any, Any]:
-    """Decodes one file to bytes (height, width, 1 if grey else 3)."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of images between one and two times its limit of 89 megapixels.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                if image.mode[0] in "IF":
-                    raise ValueError("more than 8 bits per pixel")
-                decoded = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
-        raise InputError(
-            f"cannot read the image {str(file)!r} ({_first_line(error)}): repair or remove it"
-        ) from error
-    if image_size is not None:
-        decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(decoded).reshape(decoded.height, decoded.width, -1)
 
 
 def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -359,8 +299,3 @@ def _mean_and_std(channel: torch.Tensor) -> tuple[float, float]:
 def _describe(channels: int, height: int, width: int) -> str:
     """Names a shape of images."""
     return f"{channels}x{height}x{width} images (channels, height, width)"
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong in at most 100 characters of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -209,7 +209,9 @@ def test_gibbs_is_its_formula_with_scaled_costs() -> None:
         beta = [np.exp(np.interp(u[k], [0, 0.5, 1], logs[k])) for k in range(2)]
         expected = scores - beta[0] * scaled[0] - beta[1] * scaled[1]
         difference = logits - expected  # Only a constant per edge, which softmax does not see.
-        np.testing.assert_allclose(difference, difference[:, :1].repeat(OPS, 1), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            difference, difference[:, :1].repeat(OPS, 1), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_new_costs_replace_the_old_without_gradient() -> None:
