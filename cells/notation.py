@@ -18,7 +18,7 @@ from cells.space import SPACES
 from cells.strict_json import MAX_BYTES, TOO_LONG, check_text, show, typed
 
 FOLDER = Path(__file__).parent.parent / "genotypes"
-"""Published and discovered cells, readable by name; absent in an installed package."""
+"""Published and discovered cells, readable by name."""
 
 _DARTS = re.compile(r"\s*(\w+\s*=\s*)?Genotype\s*\(")
 _DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\"]*")

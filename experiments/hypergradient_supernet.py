@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.hypergradient import flat
-from nas.bilevel import Hypergradient, exact, finite_difference, first_order
+from nas.bilevel import Hypergradient, exact, finite_difference
 from nas.config import SearchConfig
 from nas.elbo import Sample
 from nas.runtime import Processes
@@ -27,7 +27,7 @@ CONFIGS = {
 
 
 def soften(module: nn.Module) -> None:
-    """Puts softplus in the place of every ReLU."""
+    """Puts softplus in the place of every ReLU module."""
     for name, child in module.named_children():
         if isinstance(child, nn.ReLU):
             setattr(module, name, nn.Softplus())
@@ -66,13 +66,14 @@ def errors(config: SearchConfig, *, smooth: bool, warmup: int = 20) -> tuple[flo
         return problem.evaluate(train, w, a).total
 
     def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-        return problem.evaluate(val, w, a, even=True).total
+        return problem.evaluate(val, w, a, even=True).objective
 
     def val_loss_cut(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
         return val_loss(w, tuple(x.detach() for x in a))
 
+    settings = {"lr": searcher.w_lr(), "momentum": 0.9, "weight_decay": config.w_weight_decay}
+
     def mixed(form: str, epsilon: float = 0.0) -> Tensor:
-        settings = {"lr": searcher.w_lr(), "momentum": 0.9, "weight_decay": config.w_weight_decay}
         result: Hypergradient
         if form == "exact":
             result = exact(train_loss, val_loss_cut, weights, arch, buffers=buffers, **settings)
@@ -89,7 +90,7 @@ def errors(config: SearchConfig, *, smooth: bool, warmup: int = 20) -> tuple[flo
         return flat(result)
 
     reference = mixed("exact")
-    whole = flat(first_order(val_loss, weights, arch))
+    whole = flat(exact(train_loss, val_loss, weights, arch, buffers=buffers, **settings))
     relative = [float((mixed("fd", e) - reference).norm() / reference.norm()) for e in EPSILONS]
     return float(reference.norm() / whole.norm()), relative
 

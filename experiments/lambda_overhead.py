@@ -1,6 +1,6 @@
 """Time of a λ-conditioned search against one for a single λ, same steps, in one run.
 
-    python -m experiments.lambda_overhead [--steps 60] [--rounds 5]
+    python -m experiments.lambda_overhead [--steps 30] [--rounds 7]
 
 Two searches on the same data differ in nothing but the hypernetwork: one has a constant table and
 λ = 0.1, the other the Gibbs form and a λ drawn at every step. They take turns, a block of steps

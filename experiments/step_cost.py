@@ -37,7 +37,7 @@ def measure(preset: str, relax: str, order: str, steps: int) -> dict[str, Any]:
     cuda = processes.device.type == "cuda"
     searcher = Searcher(config, processes)
     searcher.problem.sample("train", 0)
-    before = torch.cuda.memory_allocated() if cuda else _peak_resident()
+    before = torch.cuda.memory_allocated() if cuda else _resident()
     clock = time.perf_counter if cuda else time.process_time
     seconds = []
     for _ in range(1 + steps):
@@ -54,6 +54,11 @@ def measure(preset: str, relax: str, order: str, steps: int) -> dict[str, Any]:
         "gib": (peak - before) / 2**30,
         "machine": describe_machine(processes),
     }
+
+
+def _resident() -> int:
+    """Resident set of this process now, in bytes (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _peak_resident() -> int:

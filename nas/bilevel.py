@@ -94,7 +94,7 @@ def finite_difference(
         reduce: average over processes.
     """
     leaves = _leaves(weights)
-    step_grads = reduce(_vjp((train_loss(leaves, _detached(arch)),), leaves))
+    _, step_grads = _step_grads(train_loss(leaves, _detached(arch)), leaves, reduce)
     stepped = _step(weights, step_grads, lr, momentum, buffers, weight_decay)
     loss, direct, val_grads = _validate(val_loss, stepped, arch, reduce)
 
@@ -143,17 +143,37 @@ def exact(
         reduce: average over processes.
     """
     weight_leaves, arch_leaves = _leaves(weights), _leaves(arch)
-    local_grads = _vjp((train_loss(weight_leaves, arch_leaves),), weight_leaves, create_graph=True)
-    step_grads = reduce(_detached(local_grads))
+    local_grads, step_grads = _step_grads(
+        train_loss(weight_leaves, arch_leaves), weight_leaves, reduce, create_graph=True
+    )
     stepped = _step(weights, step_grads, lr, momentum, buffers, weight_decay)
     loss, direct, val_grads = _validate(val_loss, stepped, arch, reduce)
     mixed = _vjp(local_grads, arch_leaves, val_grads)
     return _hypergradient(loss, _total(direct, mixed, lr), reduce)
 
 
+def _step_grads(
+    loss: Tensor, leaves: Tensors, reduce: Reduce, *, create_graph: bool = False
+) -> tuple[Tensors, list[Tensor | None]]:
+    """Returns ∇_w of a training loss in this process, zeros where a weight is not used.
+
+    And its average over processes, None where no process uses the weight: SGD leaves such a
+    weight alone, momentum and weight decay included, and so must the step that looks ahead.
+    """
+    found: Sequence[Tensor | None] = [None] * len(leaves)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, leaves, create_graph=create_graph, allow_unused=True)
+    pairs = list(zip(found, leaves, strict=True))
+    local = tuple(torch.zeros_like(leaf) if grad is None else grad for grad, leaf in pairs)
+    used = loss.new_tensor([grad is not None for grad in found], dtype=loss.dtype)
+    *averaged, share = reduce((*_detached(local), used))
+    kept = zip(averaged, share.tolist(), strict=True)
+    return local, [grad if users > 0 else None for grad, users in kept]
+
+
 def _step(
     weights: Sequence[Tensor],
-    grads: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
     lr: float,
     momentum: float,
     buffers: Sequence[Tensor | None] | None,
@@ -164,6 +184,9 @@ def _step(
     for w, grad, buffer in zip(
         _detached(weights), grads, buffers or [None] * len(weights), strict=True
     ):
+        if grad is None:
+            stepped.append(w)
+            continue
         update = grad + weight_decay * w
         if buffer is not None:
             update = update + momentum * buffer
@@ -198,11 +221,7 @@ def _hypergradient(loss: Tensor, grads: Tensors, reduce: Reduce) -> Hypergradien
 
 
 def _vjp(
-    outputs: Sequence[Tensor],
-    inputs: Tensors,
-    vectors: Sequence[Tensor] | None = None,
-    *,
-    create_graph: bool = False,
+    outputs: Sequence[Tensor], inputs: Tensors, vectors: Sequence[Tensor] | None = None
 ) -> Tensors:
     """Returns Σ_i (∂outputs_i/∂inputs)ᵀ vectors_i, zeros for inputs that no output depends on.
 
@@ -210,7 +229,6 @@ def _vjp(
         outputs: scalars if there are no vectors.
         inputs: leaves.
         vectors: one of the shape of each output; None stands for ones.
-        create_graph: whether the result can be differentiated in turn.
     """
     # autograd refuses an output without a graph, though its derivative is well known.
     connected = [i for i, output in enumerate(outputs) if output.requires_grad]
@@ -220,7 +238,6 @@ def _vjp(
         [outputs[i] for i in connected],
         inputs,
         None if vectors is None else [vectors[i] for i in connected],
-        create_graph=create_graph,
         materialize_grads=True,
     )
 

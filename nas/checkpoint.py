@@ -38,7 +38,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
-    previous = _previous(path)
+    previous = previous_file(path)
     new, new_hash = temporary(path), temporary(_hash_file(path))
     try:
         # All that needs space comes before the first rename.
@@ -61,7 +61,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if neither can be used.
     """
-    previous = _previous(path)
+    previous = previous_file(path)
     if not path.exists() and not previous.exists():
         raise InputError(f"no checkpoint {path}: start the run without resuming")
     state, fault = _read(path)
@@ -76,6 +76,11 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def previous_file(path: Path) -> Path:
+    """Returns where the checkpoint before the one at a path lies."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def _read(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """Returns the state in a file, or None and what is wrong with the file."""
     if not path.exists():
@@ -84,9 +89,14 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     if fault := _fault(path, data):
         return None, fault
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own take several lines
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return None, "holds pickled code, which is never run"
+    except Exception:  # torch, zip and pickle have many words for "damaged"
+        state = None
+    return (state, None) if isinstance(state, dict) else (None, "is no checkpoint at all")
 
 
 def _fault(path: Path, data: bytes) -> str | None:
@@ -98,10 +108,6 @@ def _fault(path: Path, data: bytes) -> str | None:
     if not data[-ZIP_END_SIZE:].startswith(ZIP_END):
         return "is cut short, or no checkpoint at all"
     return f"is damaged: it differs from its {_hash_file(path).name}"
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def _hash_file(path: Path) -> Path:

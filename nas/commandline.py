@@ -6,7 +6,7 @@ import dataclasses
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -58,11 +58,12 @@ def parse(kind: type[Config], default: Config, args: Sequence[str], prog: str) -
 
 
 def _message(box: str) -> str:
-    """Takes the first paragraph out of tyro's framed error."""
+    """Takes the first paragraph out of tyro's framed error; its frame depends on the encoding."""
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if line.startswith(("─", "╰"))), len(lines))
+    rules = [not line.strip("─-╰╯") for line in lines] + [True]
+    start = rules.index(False) if False in rules else 0
     # Of a type such as `int | None`, tyro goes on with what is wrong for each part.
-    text = " ".join(lines[:rule]).partition(" Got errors: ")[0] or box
+    text = " ".join(lines[start : rules.index(True, start)]).partition(" Got errors: ")[0] or box
     head, colon, rest = text.partition(": ")
     return rest if colon and head.startswith("Error parsing") and "--" not in head else text
 
@@ -85,12 +86,3 @@ def take(args: list[str], name: str) -> str | None:
             raise InputError(f"option {name} needs a value")
         return value
     return None
-
-
-def as_args(values: dict[str, Any]) -> list[str]:
-    """Writes settings as the options that `parse` reads back."""
-    args = []
-    for name, value in values.items():
-        items = value if isinstance(value, list | tuple) else [value]
-        args += [f"--{name.replace('_', '-')}", *map(str, items)]
-    return args

@@ -19,6 +19,8 @@ from nas.relax import RELAXATIONS, SCHEDULES
 WEIGHTS = ("point", "gaussian")
 ORDERS = ("first", "second", "exact")
 PRECISIONS = ("float32", "bfloat16")
+FREE = ("device", "data_root")
+"""Settings that may change when a run goes on: they say where it runs, not what it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class SearchConfig:
     """Images per step of each half, over all processes."""
     order: str = "first"
     """Hypergradient: first order, second order by finite differences, or exact second order."""
+    epsilon: float = 0.01
+    """Distance by which the finite differences of the second order move the weights."""
     w_lr: float = 0.025
     """Learning rate of the weights (SGD) at the start; cosine to w_lr_min."""
     w_lr_min: float = 0.001
@@ -113,7 +117,7 @@ class SearchConfig:
     w_momentum: float = 0.9
     """Momentum of the weights."""
     w_weight_decay: float = 3e-4
-    """Weight decay of the weights."""
+    """Weight decay of point weights; Gaussian ones have their prior instead."""
     w_grad_clip: float = 5.0
     """Largest norm of the weights' gradient."""
     arch_lr: float = 3e-4
@@ -214,7 +218,7 @@ _LEAST: dict[str, float] = {
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
-    "temperature_end",
+    "temperature_end", "epsilon",
 )  # fmt: skip
 _BELOW_ONE = ("w_momentum", "arch_beta1", "arch_beta2")
 
@@ -264,6 +268,22 @@ _DARTS = SearchConfig(
     epochs=50,
 )
 
+_MNIST = SearchConfig(
+    data="mnist",
+    space="darts",
+    channels=8,
+    num_cells=3,
+    stem_stride=2,
+    crop_padding=2,
+    epochs=12,
+    warmup_epochs=5,
+    batch_size=64,
+    w_lr=0.1,
+    arch_lr=0.02,
+    arch_weight_decay=0.0,
+    threads=1,
+)
+
 PRESETS: dict[str, SearchConfig] = {
     "digits": SearchConfig(
         data="digits",
@@ -279,37 +299,8 @@ PRESETS: dict[str, SearchConfig] = {
         arch_weight_decay=0.0,
         threads=1,
     ),
-    "mnist": SearchConfig(
-        data="mnist",
-        space="darts",
-        channels=8,
-        num_cells=3,
-        stem_stride=2,
-        crop_padding=2,
-        epochs=12,
-        warmup_epochs=5,
-        batch_size=64,
-        w_lr=0.1,
-        arch_lr=0.02,
-        arch_weight_decay=0.0,
-        threads=1,
-    ),
-    "fashion": SearchConfig(
-        data="fashion",
-        space="darts",
-        channels=8,
-        num_cells=3,
-        stem_stride=2,
-        crop_padding=2,
-        flip=True,
-        epochs=12,
-        warmup_epochs=5,
-        batch_size=64,
-        w_lr=0.1,
-        arch_lr=0.02,
-        arch_weight_decay=0.0,
-        threads=1,
-    ),
+    "mnist": _MNIST,
+    "fashion": replace(_MNIST, data="fashion", flip=True),
     "cifar10": replace(_DARTS, data="cifar10", crop_padding=4, flip=True),
     "nasbench201": SearchConfig(
         data="cifar10",

@@ -105,6 +105,8 @@ def load_data(
     Raises:
         InputError: for an unknown source, or data that are absent, damaged or inconsistent.
     """
+    if not source:
+        raise InputError("the data set's name is empty: name one, e.g. --data digits")
     path = Path(source).expanduser()
     named = source == "digits" or source in TORCHVISION
     if image_size is not None and (named or not path.is_dir()):

@@ -34,6 +34,8 @@ class Terms(NamedTuple):
     """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
     weight_kl: Tensor
     """Expected KL / N of Gaussian weights where no λ prices it, else 0; a scalar."""
+    objective: Tensor
+    """What is minimised: the total, or with `even` the totals over 1 + Σλ; a scalar."""
     accuracy: Tensor
     """Share of examples classified correctly, a scalar without gradient."""
 
@@ -82,6 +84,7 @@ class NegativeElbo(nn.Module):
         prior_variance: float = 1.0,
         arch_kl_price: float = 0.0,
         weight_noise: torch.Generator | None = None,
+        autocast: bool = False,
     ) -> None:
         """
         Args:
@@ -92,6 +95,7 @@ class NegativeElbo(nn.Module):
             prior_variance: σ₀² of the weights' prior.
             arch_kl_price: κ.
             weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
+            autocast: whether the supernet, and nothing else, computes in bfloat16.
         """
         super().__init__()
         self.supernet = supernet
@@ -104,6 +108,7 @@ class NegativeElbo(nn.Module):
         self.prior_variance = prior_variance
         self.arch_kl_price = arch_kl_price
         self.weight_noise = weight_noise
+        self.autocast = autocast
 
     def unit_costs(self) -> tuple[Tensor, Tensor]:
         """Unit costs at the present weights: those with a λ, and the KL / N if it has none.
@@ -125,8 +130,8 @@ class NegativeElbo(nn.Module):
         """Evaluates the bound's terms.
 
         Args:
-            even: weigh the total of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but the
-                gradients of large λs, which are proportional to λ, do not drown those of small
+            even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but
+                the gradients of large λs, which are proportional to λ, do not drown those of small
                 ones where all of them share the hypernetwork's parameters.
         """
         if self.weight_noise is not None:
@@ -138,8 +143,9 @@ class NegativeElbo(nn.Module):
         terms = []
         for lam, logits, noise in zip(sample.lams, arch_logits, sample.relax_noise, strict=True):
             weights, active = self.relaxation(logits, noise, sample.temperature)
-            class_logits = self.supernet(sample.x, weights, active)
-            if class_logits.dtype == torch.bfloat16:  # under autocast
+            with torch.autocast(sample.x.device.type, torch.bfloat16, enabled=self.autocast):
+                class_logits = self.supernet(sample.x, weights, active)
+            if class_logits.dtype == torch.bfloat16:
                 class_logits = class_logits.float()
             log_probs = logits.log_softmax(dim=-1)
             probs = log_probs.exp()
@@ -148,10 +154,9 @@ class NegativeElbo(nn.Module):
             costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
             arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
             total = nll + (lam.to(costs) * costs).sum() + weight_kl + self.arch_kl_price * arch_kl
-            if even:
-                total = total / (1 + lam.sum().to(total))
+            objective = total / (1 + lam.sum().to(total)) if even else total
             right = accuracy(class_logits.detach(), sample.y)
-            terms.append(Terms(total, nll, costs, arch_kl, weight_kl, right))
+            terms.append(Terms(total, nll, costs, arch_kl, weight_kl, objective, right))
         return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
 
 

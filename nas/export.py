@@ -179,7 +179,7 @@ def _tuple_of(kind: type, values: dict[str, Any], key: str, length: int) -> tupl
 
 
 def _check_tensors(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    for name in wanted.keys() ^ found.keys():
+    for name in sorted(wanted.keys() ^ found.keys()):
         state = "lacks" if name in wanted else "has an additional"
         raise InputError(f"it {state} tensor {name[:80]!r}: genotype and weights differ")
     for name, tensor in wanted.items():

@@ -6,11 +6,13 @@ python -m nas.family runs/x --cells 3 --seeds 0 1 2
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
 from nas.commandline import Parser, parse, take
+from nas.config import FREE
 from nas.front import read_rows
 from nas.plot import draw_front
 from nas.recipe import RetrainConfig, choose_preset, fine_tuning, read_retraining
@@ -55,26 +57,39 @@ def retrain_cell(run: Path, row: dict[str, Any], args: Sequence[str]) -> dict[st
     if take([*args], "--inherit") is not None:
         preset = fine_tuning(preset)
     config = parse(RetrainConfig, preset, rest, "python -m nas.family RUN")
-    if (folder / "result.json").is_file():
-        former, asked = read_retraining(folder).to_dict(), config.to_dict()
-        for name, value in asked.items():
-            if value is not None and former[name] != value:
-                raise InputError(
-                    f"{folder} was retrained with {name} {former[name]!r}, not {value!r}: "
-                    "remove that folder, or leave the option out"
-                )
-        result: dict[str, Any] = read_config(folder / "result.json")
-    elif folder.exists():
-        result = retrain(read_retraining(folder), folder, resume=True) or {}
-    else:
+    result: dict[str, Any]
+    if not folder.exists():
         result = retrain(config, folder) or {}
+    else:
+        former = read_retraining(folder)
+        require_asked(former, config, folder)
+        if (folder / "result.json").is_file():
+            result = read_config(folder / "result.json")
+        else:
+            free = {name: getattr(config, name) for name in FREE}
+            result = retrain(replace(former, **free), folder, resume=True) or {}
     return {
         "file": row["file"],
         "mean": result["mean"],
-        "std": result["std"] or 0.0,
+        "std": result["std"],
         **result["costs"],
         "seconds": sum(result["seconds"]),
     }
+
+
+def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> None:
+    """Makes sure that a cell was retrained as asked; what is not asked for may be anything.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    found = former.to_dict()
+    for name, value in asked.to_dict().items():
+        if name not in (*FREE, "genotype") and value is not None and found[name] != value:
+            raise InputError(
+                f"{folder} was retrained with {name} {found[name]!r}, not {value!r}: "
+                "remove that folder, or leave the option out"
+            )
 
 
 def retrain_family(run: Path, count: int, args: Sequence[str]) -> list[dict[str, Any]]:
@@ -114,8 +129,9 @@ def _command() -> None:
         raise InputError(f"cells must be at least 1, got {known.cells}")
     results = retrain_family(known.run, known.cells, rest)
     for result in results:
+        std = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"
         print(
-            f"{100 * result['mean']:.2f} ± {100 * result['std']:.2f} %  "
+            f"{100 * result['mean']:.2f}{std} %  "
             f"params {result['params']:,}  flops {result['flops']:,}  {result['file']}"
         )
     print(f"networks in {known.run / 'retrained'}, table in {known.run / 'retrained.csv'}")

@@ -16,7 +16,7 @@ from cells.genotype import Genotype
 from cells.space import find_space
 from nas import checkpoint
 from nas.commandline import Parser
-from nas.config import SearchConfig, config_from_dict
+from nas.config import FREE, SearchConfig, config_from_dict
 from nas.discretise import discretise
 from nas.hypernet import Hypernet, build_hypernet
 from nas.runtime import run_script, stream
@@ -65,7 +65,13 @@ class Front:
         config = config_from_dict(state["config"])
         tables = tables_from_state(state["tables"])
         hypernet = build_front_hypernet(config, tables)
-        hypernet.load_state_dict(state["hypernet"])
+        try:
+            hypernet.load_state_dict(state["hypernet"])
+        except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
+            raise InputError(
+                f"the hypernetwork in {path} does not fit its own configuration: restore a copy, "
+                "or search anew"
+            ) from error
         return cls(config, hypernet, tables)
 
     @torch.no_grad()
@@ -86,7 +92,7 @@ class Front:
             lam=dict(zip(self.config.costs, map(float, lam), strict=True)),
             costs={name: table.total(choices) for name, table in self.tables.items()},
             seed=self.config.seed,
-            search=self.config.to_dict(),
+            search={k: v for k, v in self.config.to_dict().items() if k not in FREE},
         )
 
     def at(self, *lam: float) -> Genotype:
@@ -99,7 +105,7 @@ class Front:
         lams = torch.tensor([lam], dtype=torch.float64)
         return self.genotype(lam, self.choices(lams)[0].tolist())
 
-    def within(self, **bounds: float) -> Genotype:
+    def within(self, /, **bounds: float) -> Genotype:
         """The cell for a budget: of those within it, the one at the smallest λ.
 
         Args:
@@ -141,7 +147,8 @@ def build_front_hypernet(config: SearchConfig, tables: Mapping[str, CostTable]) 
     if config.arch_kl > 0 and "kl" not in config.costs:
         unit = torch.stack([tables[name].unit()[0] for name in config.costs])
         widest = (unit.amax(dim=2) - unit.amin(dim=2)).amax(dim=1)
-        ends = torch.tensor([config.lam_range().low, config.lam_range().high]).T
+        lam_range = config.lam_range()
+        ends = torch.tensor([lam_range.low, lam_range.high], dtype=torch.float64).T
         betas = widest[:, None] * ends / config.arch_kl
     return build_hypernet(
         config.hypernet,
@@ -236,6 +243,8 @@ def _command() -> None:
     parser.add_argument("--out", type=Path, help="write the genotype to this new file")
     args = parser.parse_args()
     if args.lam is None and args.at_most is None:
+        if args.out is not None:
+            raise InputError("--out is for one cell: say which with --lam or --at-most")
         rows = read_rows(args.run)
         names = [k for k in rows[0] if not k.startswith(("expected_", "lam_last"))]
         print("  ".join(f"{name:>12}" for name in names))

@@ -244,7 +244,7 @@ class Gibbs(Hypernet):
         assert settings.costs is not None, "the Gibbs form needs cost tables"
         self.scores = _normal((settings.num_edges, settings.num_ops), _LOGIT_STD, generator)  # a
         betas = torch.tensor([0.05, 3.0]) if settings.betas is None else settings.betas
-        logs = betas.to(self.scores).expand(settings.num_costs, 2).log()
+        logs = betas.double().log().expand(settings.num_costs, 2).to(self.scores)
         self.first = nn.Parameter(logs[:, :1].clone())
         # At least a little, as softplus is never zero; a single λ has no slope to learn.
         steps = (logs[:, 1:] - logs[:, :1]).clamp_min(1e-3) / (settings.knots - 1)

@@ -41,7 +41,7 @@ def draw_front(
     rows: Sequence[Mapping[str, Any]],
     path: Path,
     cost: str,
-    retrained: Sequence[Mapping[str, float]] = (),
+    retrained: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Draws accuracy against cost with λ as colour.
 
@@ -54,7 +54,8 @@ def draw_front(
             the front, `pareto`.
         path: the picture; its suffix, `.svg` or `.png`, decides the format.
         cost: name of the cost, e.g. `"params"`.
-        retrained: cells trained from scratch: their cost, `mean` and `std` of the accuracy.
+        retrained: cells trained from scratch: their cost, `mean` and `std` of the accuracy;
+            `std` is None where there is but one seed.
     """
     with matplotlib.rc_context(
         {
@@ -80,7 +81,7 @@ def _plot_front(
     figure: Figure,
     rows: Sequence[Mapping[str, Any]],
     cost: str,
-    retrained: Sequence[Mapping[str, float]],
+    retrained: Sequence[Mapping[str, Any]],
 ) -> None:
     axes = figure.add_subplot()
     front = sorted(
@@ -88,7 +89,8 @@ def _plot_front(
     )
     others = [row for row in rows if not row["pareto"]]
     accuracies = [row["accuracy"] for row in rows]
-    accuracies += [row["mean"] + sign * row["std"] for row in retrained for sign in (-1, 1)]
+    bars = [(row[cost], row["mean"], row["std"] or 0.0) for row in retrained]
+    accuracies += [mean + sign * std for _, mean, std in bars for sign in (-1, 1)]
     _style_axes(axes, [row[cost] for row in [*rows, *retrained]], accuracies, cost)
 
     cells = [(row[cost], row["accuracy"]) for row in front]
@@ -132,17 +134,16 @@ def _plot_front(
         bar.outline.set_visible(False)
 
     figure.draw_without_rendering()  # settles the layout, so that pixels can be compared
-    means = [(row[cost], row["mean"]) for row in retrained]
+    means = [(x, mean) for x, mean, _ in bars]
+    spread = any(row["std"] is not None for row in retrained)
     picked = _spread(axes.transData.transform(cells).tolist())
     labels = [
-        (sorted(means, reverse=True), "retrained, mean ± s.d."),
+        (sorted(means, reverse=True), "retrained, mean ± s.d." if spread else "retrained"),
         *(([cells[i]], f"λ = {lams[i]:.2g}") for i in picked),
         (sorted(dominated, reverse=True), "dominated"),
     ]
     marks = [(point, point) for point in [*cells, *dominated]]
-    for row in retrained:
-        x, mean, std = row[cost], row["mean"], row["std"]
-        marks.append(((x, mean - std), (x, mean + std)))
+    marks += [((x, mean - std), (x, mean + std)) for x, mean, std in bars]
     steps = []
     for (x0, y0), (x1, y1) in itertools.pairwise(cells):
         steps += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]

@@ -168,6 +168,7 @@ class Problem:
             prior_variance=config.prior_variance,
             arch_kl_price=config.arch_kl,
             weight_noise=weight_noise,
+            autocast=config.precision == "bfloat16",
         )
 
     def warming_up(self, step: int) -> bool:
@@ -226,9 +227,7 @@ class Problem:
             even: see `NegativeElbo.forward`.
         """
         values = dict(zip(self._names, (*weights, *arch), strict=True))
-        bfloat16 = self.config.precision == "bfloat16"
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16):
-            terms: Terms = functional_call(
-                self.objective, values, (sample,), {"even": even}, tie_weights=False
-            )
+        terms: Terms = functional_call(
+            self.objective, values, (sample,), {"even": even}, tie_weights=False
+        )
         return terms

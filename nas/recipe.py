@@ -202,7 +202,8 @@ def resolve(
         run: configuration of the search whose weights are inherited.
 
     Raises:
-        InputError: if no data set is named, or a setting is not that of `run`.
+        InputError: if no data set is named, a setting is not that of `run`, or the search's own
+            data would be split in another way.
     """
     recorded = genotype.search if run is None else run.to_dict()
     values: dict[str, Any] = {}
@@ -224,6 +225,11 @@ def resolve(
             )
         if name in ("image_size", "split_seed") and values["data"] != recorded.get("data"):
             found = None  # it belongs to other images
+        if name == "split_seed" and None not in (given, found) and given != found:
+            raise InputError(
+                f"the genotype's search has split_seed {found}, not {given}: images it has seen "
+                "would be tested on; leave --split-seed out"
+            )
         values[name] = next((v for v in (given, found) if v is not None), fallback)
     if values["data"] is None:
         raise InputError("the genotype names no data set: name one with --data, e.g. --data mnist")
@@ -240,7 +246,11 @@ def read_retraining(folder: Path) -> RetrainConfig:
     if not path.is_file():
         raise InputError(f"{folder} is not the folder of a retraining: it has no {CONFIG}")
     values = read_config(path)
-    names = {each.name for each in fields(RetrainConfig)}
+    if "hypernet" in values:
+        raise InputError(
+            f"{folder} is the folder of a search: go on with search.py --resume {folder}"
+        )
+    names = [each.name for each in fields(RetrainConfig)]
     for name in values:
         if name not in names:
             raise unknown(f"setting in {path}", name, names)

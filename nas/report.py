@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from cells.supernet import Supernet
-from nas.augment import Split, evaluation_batches
+from nas.augment import Split, normalise
 from nas.draw import draw_genotype, draw_supernet_cell
 from nas.elbo import entropy
 from nas.front import Front, pareto
 from nas.metrics import Average, accuracy
 from nas.plot import draw_front
-from nas.runtime import write_atomically
+from nas.runtime import stream, write_atomically
 
 
 @torch.no_grad()
@@ -29,23 +29,26 @@ def supernet_accuracy(
 ) -> float:
     """Accuracy in [0, 1] of a discrete architecture with the supernet's weights.
 
-    Normalisation uses the statistics of each batch; the means of Gaussian weights are used.
+    Normalisation uses the statistics of each batch, so that batches must be mixed (`draw_part`);
+    they are made of nearly equal size. The means of Gaussian weights are used.
     """
     training = supernet.training
     supernet.eval()
     right = Average()
-    for x, y in evaluation_batches(split, batch_size, mean, std):
-        right.add(float(accuracy(supernet.discrete(x, choices), y)), len(y))
+    number = -(-len(split) // batch_size)
+    parts = zip(split.images.tensor_split(number), split.labels.tensor_split(number), strict=True)
+    for images, y in parts:
+        logits = supernet.discrete(normalise(images, mean, std), choices)
+        right.add(float(accuracy(logits, y)), len(y))
     supernet.train(training)
     return right.mean
 
 
-def spread(split: Split, count: int) -> Split:
-    """At most `count` examples, evenly spaced through a split."""
-    if len(split) <= count:
-        return split
-    index = torch.arange(count, device=split.labels.device) * len(split) // count
-    return Split(split.images[index], split.labels[index])
+def draw_part(split: Split, count: int, seed: int) -> Split:
+    """At most `count` examples in random order, whatever the order of the source."""
+    order = torch.randperm(len(split), generator=stream(seed, "report", 0))[:count]
+    order = order.to(split.labels.device)
+    return Split(split.images[order], split.labels[order])
 
 
 def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[str, Any]]:
@@ -97,7 +100,7 @@ def write_report(
         The rows of front.csv.
     """
     lams = front.lam_range.grid(front.config.grid)
-    images = spread(split, front.config.eval_images)
+    images = draw_part(split, front.config.eval_images, front.config.split_seed)
     scores = {  # in the order of λ, as the rows
         choices: supernet_accuracy(supernet, choices, images, mean, std)
         for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())

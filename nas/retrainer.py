@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from cells.cell import Skeleton
+from cells.cost import cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.network import Network
 from cells.notation import read_genotype
 from nas import checkpoint
+from nas.config import FREE
 from nas.data import ImageData, load_data
 from nas.export import TrainingData, save_network
 from nas.metrics import MetricsLog
 from nas.recipe import RetrainConfig, read_retraining, resolve
-from nas.runs import CONFIG, FREE, make_folder, read_run, write_json
+from nas.runs import CONFIG, make_folder, read_run, refuse_existing, write_json
 from nas.runtime import Processes, start_processes, stop_processes
 from nas.trainer import Retrainer, evaluate
 
@@ -28,14 +28,9 @@ GENOTYPE = "genotype.json"
 
 
 def measure_costs(genotype: Genotype, skeleton: Skeleton) -> dict[str, int]:
-    """Counts the parameters, and the multiply–adds for one image, of a network as it is built."""
-    with torch.device("meta"):
-        network = Network(genotype, skeleton).eval()
-        image = torch.empty(1, skeleton.in_channels, skeleton.height, skeleton.width)
-    with FlopCounterMode(display=False) as counter:
-        network(image)
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return {"params": params, "flops": counter.get_total_flops() // 2}  # torch counts both
+    """Counts the parameters of a network, and its multiply–adds for one image."""
+    choices = genotype.choices()
+    return {name: int(cost_table(name, skeleton).total(choices)) for name in ("params", "flops")}
 
 
 def describe_machine(processes: Processes) -> dict[str, Any]:
@@ -94,6 +89,9 @@ def _retrain(
         genotype = read_genotype(config.genotype)
         run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
         config = resolve(config, genotype, run)
+    if not resume and folder is not None:
+        exact = folder
+        processes.in_main(lambda: refuse_existing(exact))  # before any work is done
     data = _read_data(config, processes)
     accuracies, seconds = [], []
     for index, seed in enumerate(config.seeds):
@@ -151,11 +149,14 @@ def _begin(
     if not re.fullmatch(r"[\w.-]+", name):
         name = genotype.id
     path = folder or Path("runs") / f"retrain-{name}"
-    if processes.is_main:
-        path = make_folder(path, exact=folder is not None)
-        write_json(path / CONFIG, config.to_dict())
-        genotype.save(path / GENOTYPE)
-    return path
+
+    def begin() -> Path:
+        made = make_folder(path, exact=folder is not None)
+        write_json(made / CONFIG, config.to_dict())
+        genotype.save(made / GENOTYPE)
+        return made
+
+    return processes.in_main(begin) or path  # only the main process writes to it
 
 
 def checkpoint_path(folder: Path, seed: int) -> Path:
@@ -170,7 +171,7 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
         InputError: if it is damaged, or from another configuration.
     """
     path = checkpoint_path(folder, seed)
-    if not path.parent.joinpath(f"{path.name}.sha256").exists():
+    if not path.exists() and not checkpoint.previous_file(path).exists():
         return None
     state = checkpoint.load(path)
     if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():

@@ -1,19 +1,16 @@
 """Run folders: made once, never overwritten, read back to go on."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
 from nas import checkpoint
-from nas.config import SearchConfig, config_from_dict
+from nas.config import FREE, SearchConfig, config_from_dict
 from nas.runtime import write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
-FREE = ("device", "data_root")
-"""Settings that may change when a run goes on: they say where it runs, not what it does."""
 
 
 def make_folder(path: Path, *, exact: bool) -> Path:
@@ -90,12 +87,11 @@ def require_same(config: SearchConfig, state: dict[str, Any], folder: Path) -> N
     """
     if not {"config", "step", "supernet", "hypernet", "tables"} <= state.keys():
         raise InputError(f"{folder / CHECKPOINT} is not the checkpoint of a search")
-    wanted = config.to_dict()
-    for field in fields(config):
-        name = field.name
-        if name not in FREE and state["config"].get(name) != wanted[name]:
+    wanted, found = config.to_dict(), config_from_dict(state["config"]).to_dict()
+    for name in wanted:
+        if name not in FREE and found[name] != wanted[name]:
             raise InputError(
                 f"{folder / CHECKPOINT} is from another configuration: {name} was "
-                f"{state['config'].get(name)!r}, now {wanted[name]!r}; leave the option out, or "
+                f"{found[name]!r}, now {wanted[name]!r}; leave the option out, or "
                 "start a new search"
             )

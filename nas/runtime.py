@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -97,14 +97,56 @@ class Processes:
         return bool(flags.item())
 
     def main_first(self, read: Callable[[], Read]) -> Read:
-        """Returns what `read` returns, in the main process before all others: it may download."""
-        found = read() if self.is_main else None
-        self.barrier()
-        return read() if found is None else found
+        """Returns what `read` returns, in the main process before all others: it may download.
+
+        Raises:
+            InputError: in all processes, if `read` raises it or an OSError in one.
+        """
+        found, message = self.in_main(read), None
+        if not self.is_main:
+            found, message = _attempt(read)
+        self._raise_together(message)
+        return cast(Read, found)
+
+    def in_main(self, run: Callable[[], Read]) -> Read | None:
+        """Returns what `run` returns in the main process; None in the others, which wait.
+
+        Raises:
+            InputError: in all processes, if `run` raises it, or an OSError in several processes.
+        """
+        if self.world == 1:
+            return run()
+        found, message = _attempt(run) if self.is_main else (None, None)
+        self._raise_together(message)
+        return found
+
+    def _raise_together(self, message: str | None) -> None:
+        """Raises, in all processes, the first error that one of them has met, None if it has not.
+
+        Raises:
+            InputError: if one has.
+        """
+        if self.world == 1:
+            return
+        messages: list[str | None] = [None] * self.world
+        dist.all_gather_object(messages, message)
+        for each in messages:
+            if each is not None:
+                raise InputError(each)
 
     def barrier(self) -> None:
         """Waits until every process has come here."""
         self.any_process(False)
+
+
+def _attempt(run: Callable[[], Read]) -> tuple[Read | None, str | None]:
+    """Returns what a function returns, or the message of its user's error."""
+    try:
+        return run(), None
+    except InputError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, _describe(error)
 
 
 def start_processes(device: str) -> Processes:
@@ -128,6 +170,13 @@ def start_processes(device: str) -> Processes:
         name = f"cuda:{local_rank}"
     elif name.startswith("cuda:") and world > 1:
         raise InputError(f"device {device!r} cannot serve {world} processes: ask for 'cuda'")
+    if name.startswith("cuda"):
+        num_local, num_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if 0 < num_gpus < num_local:  # refused by all, as the first could not tell for the last
+            raise InputError(
+                f"device {device!r} cannot serve {num_local} processes, torch counts {num_gpus} "
+                "GPUs here: start one process per GPU, or choose cpu"
+            )
     found = _find_device(name, device)
     if world > 1:
         if found.type == "cuda":
@@ -252,7 +301,8 @@ def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
     `InputError` and errors of the file system leave with exit code 2, Ctrl-C with 130; any other
-    exception is a fault of the program and keeps its traceback.
+    exception is a fault of the program and keeps its traceback. Of several processes, which meet
+    the same error, only the first tells it.
     """
     try:
         main()
@@ -273,5 +323,6 @@ def _describe(error: OSError) -> str:
 
 
 def _leave(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print("error:", " ".join(message.split()), file=sys.stderr)
     sys.exit(2)

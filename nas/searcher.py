@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,10 @@ class Searcher:
         def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
             terms = self.problem.evaluate(val, w, a, even=True)
             seen.append(Terms(*(term.detach() for term in terms)))
-            return terms.total
+            return terms.objective
 
         def train_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-            return self.problem.evaluate(train, w, a).total
+            return self.problem.evaluate(train, w, a).objective
 
         average = self.processes.average
         if self.config.order == "first":
@@ -103,7 +104,11 @@ class Searcher:
         else:
             group = self.w_optimizer.param_groups[0]
             state = self.w_optimizer.state
-            second = bilevel.exact if self.config.order == "exact" else bilevel.finite_difference
+            second = (
+                bilevel.exact
+                if self.config.order == "exact"
+                else partial(bilevel.finite_difference, epsilon=self.config.epsilon)
+            )
             gradient = second(
                 train_loss,
                 val_loss,
@@ -298,30 +303,37 @@ def search(
         InputError: if the folder exists, or as `Searcher`.
     """
     processes = start_processes(config.device)
+
+    def begin() -> Path:
+        made = make_folder(folder, exact=exact)
+        write_json(made / CONFIG, config.to_dict())
+        return made
+
     try:
-        if processes.is_main and state is None and exact:
-            refuse_existing(folder)  # before any work is done
+        if state is None and exact:
+            processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         searcher = Searcher(config, processes, state=state)
-        if processes.is_main and state is None:
-            folder = make_folder(folder, exact=exact)
-            write_json(folder / CONFIG, config.to_dict())
-        stopped = searcher.run(folder)
+        path = folder
+        if state is None:
+            path = processes.in_main(begin) or folder  # only the main process writes to it
+        stopped = searcher.run(path)
         if stopped is not None:
             if processes.is_main:
-                print(f"stopped at step {searcher.step}; go on with --resume {folder}")
+                print(f"stopped at step {searcher.step}; go on with --resume {path}")
             sys.exit(128 + stopped)
-        if processes.is_main:
-            rows = write_report(
-                folder,
+        rows = processes.in_main(
+            lambda: write_report(
+                path,
                 searcher.front(),
                 searcher.supernet,
                 searcher.problem.val,
                 searcher.problem.data.mean,
                 searcher.problem.data.std,
             )
+        )
+        if rows is not None:
             members = sum(row["pareto"] for row in rows)
-            print(f"{len(rows)} cells, {members} of them Pareto members, in {folder / 'front.csv'}")
-            print(f"genotypes in {folder / 'genotypes'}, pictures in {folder / 'cells'}")
-        processes.barrier()
+            print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
+            print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
     finally:
         stop_processes()

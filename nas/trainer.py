@@ -115,7 +115,9 @@ class Retrainer:
             # The graph is static, so that parameters of dead ends in a cell need no search.
             self.model = DistributedDataParallel(self.model, static_graph=True)
         bfloat16 = config.precision == "bfloat16" or (
-            config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+            config.precision == "auto"
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         self.precision = "bfloat16" if bfloat16 else "float32"
         # A look at a GPU's numbers waits for it, so there it is taken at some steps only.
@@ -173,7 +175,7 @@ class Retrainer:
             if not math.isfinite(loss + norm):
                 raise InputError(
                     f"the loss became {loss}, its gradient {norm} at step {step} of seed "
-                    f"{self.seed}: the last checkpoint is kept; lower --lr"
+                    f"{self.seed}: no later checkpoint is written; lower --lr"
                 )
             self.averages["loss"].add(loss)
             self.averages["train_accuracy"].add(right)

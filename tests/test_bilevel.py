@@ -294,3 +294,27 @@ def test_experiment_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     table = {name.strip(): [float(x) for x in grad] for name, *grad in rows[2:6]}
     assert table["exact"] == table["by hand"] != table["first order"]
     assert "log-log slope 1.99" in text
+
+
+@pytest.mark.parametrize("form", [exact, finite_difference])
+def test_a_weight_that_no_training_loss_uses_stands_still_in_the_look_ahead(form) -> None:
+    """As in SGD, where neither momentum nor weight decay moves a weight without a gradient."""
+    weights = (torch.tensor(2.0, dtype=torch.float64), torch.tensor(3.0, dtype=torch.float64))
+    arch = (torch.tensor(0.5, dtype=torch.float64),)
+    seen = []
+
+    def train_loss(w, a):
+        return (w[0] - a[0]) ** 2
+
+    def val_loss(w, a):
+        seen.append(tuple(float(x.detach()) for x in w))
+        return w[0] * w[1] * a[0]
+
+    result = form(
+        train_loss, val_loss, weights, arch, lr=0.1, momentum=0.9, weight_decay=0.2,
+        buffers=(torch.ones((), dtype=torch.float64),) * 2,
+    )  # fmt: skip
+    ahead = 2.0 - 0.1 * (2 * (2.0 - 0.5) + 0.2 * 2.0 + 0.9)
+    assert seen[0] == pytest.approx((ahead, 3.0), abs=1e-12)
+    # w0' = w0 - ξ (2 (w0 - φ) + …) has dw0'/dφ = 2 ξ: dL/dφ = w0' w1 + 2 ξ w1 φ
+    assert float(result.grads[0]) == pytest.approx(ahead * 3.0 + 2 * 0.1 * 3.0 * 0.5, rel=1e-9)

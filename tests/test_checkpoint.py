@@ -175,7 +175,25 @@ def put_code(path: Path) -> None:
     with_own_hash(path)
 
 
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with_own_hash(path)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+    with_own_hash(path)
+
+
+def put_list(path: Path) -> None:
+    torch.save([1, 2], path)
+    with_own_hash(path)
+
+
 FAULTS = [
+    (halve, "is no checkpoint at all"),
+    (empty, "is no checkpoint at all"),
+    (put_list, "is no checkpoint at all"),
     (cut, "is cut short"),
     (damage, "is damaged"),
     (remove, "is missing"),
@@ -190,8 +208,11 @@ def test_a_bad_file_falls_back_to_the_one_before(
 ) -> None:
     path = folder_after(tmp_path / "run", 2)
     spoil(path)
-    with pytest.warns(UserWarning, match=rf"checkpoint\.pt {told}.*went back to {BEFORE}$"):
+    with pytest.warns(
+        UserWarning, match=rf"checkpoint\.pt {told}.*went back to {BEFORE}$"
+    ) as told_all:
         assert checkpoint.load(path) == {"number": 1}
+    assert len(told_all) == 1
     assert not (path.parent / "executed").exists()
 
 

@@ -4,8 +4,10 @@ import ast
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -18,7 +20,7 @@ import torch
 import search
 from cells.errors import InputError
 from nas import checkpoint
-from nas.commandline import Parser, as_args, parse, take
+from nas.commandline import Parser, parse, take
 from nas.config import PRESETS, SearchConfig
 
 ROOT = Path(__file__).parent.parent
@@ -60,11 +62,6 @@ def test_options_go_over_the_default() -> None:
     assert parse(Options, default, ["--long-name=--y"], "prog").long_name == "--y"
 
 
-def test_as_args_is_the_inverse() -> None:
-    options = Options(3, 0.1 + 0.2, ("p", "q"), (1.5, 2.0), True, "some words")
-    assert parse(Options, Options(), as_args(vars(options)), "prog") == options
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -89,6 +86,19 @@ def test_bad_options_are_named_in_one_line(args, message) -> None:
     assert message in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 130
     assert not set("│╭╰─") & set(str(error.value))
+
+
+def test_frames_of_plain_characters_are_taken_off_as_well() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "search.py", "digits", "--epochs", "ten"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: Error parsing --epochs: invalid literal for int() with base 10: 'ten'\n"
+    )
 
 
 def test_take_removes_an_option_and_its_value() -> None:

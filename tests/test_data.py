@@ -381,6 +381,7 @@ def test_folder_refused(tmp_path: Path) -> None:
 def test_sources_refused(tmp_path: Path) -> None:
     assert "did you mean 'mnist'?" in refusal("mnits")
     assert "no such file or folder: 'photos/cats'" in refusal("photos/cats")
+    assert "name is empty: name one" in refusal("")
     assert "no such file or folder: 'mine.npz'" in refusal("mine.npz")
     (tmp_path / "notes.txt").touch()
     assert "neither a .npz file nor a folder" in refusal(str(tmp_path / "notes.txt"))

@@ -151,7 +151,8 @@ def test_even_divides_by_one_and_the_lams() -> None:
     sample = draw(bound)
     plain, even = bound(sample), bound(sample, even=True)
     weight = 1 + float(sample.lams.sum())
-    assert float(even.total) == pytest.approx(float(plain.total) / weight, rel=1e-12)
+    assert float(even.objective) == pytest.approx(float(plain.total) / weight, rel=1e-12)
+    assert torch.equal(even.total, plain.total) and torch.equal(plain.objective, plain.total)
     assert torch.equal(even.nll, plain.nll) and torch.equal(even.costs, plain.costs)
 
 
@@ -289,7 +290,7 @@ def test_gradient_of_the_hypernetwork_is_that_of_finite_differences(hypernet, ev
 
     def total(*values: Tensor) -> Tensor:
         arch = dict(zip(names, values, strict=True))
-        return functional_call(bound, arch, (sample,), {"even": even}).total
+        return functional_call(bound, arch, (sample,), {"even": even}).objective
 
     values = [p.detach().clone() for p in parameters.values()]
     tracked = [v.clone().requires_grad_() for v in values]

@@ -37,7 +37,9 @@ def test_cells_are_spread_between_the_dearest_and_the_cheapest(
     assert chosen == (expected or [9, 7, 4, 2, 1])
 
 
-def test_a_family_is_retrained_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_family_is_retrained_once(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = retrain_family(run, 2, OPTIONS)
     front = sorted((row for row in read_rows(run) if row["pareto"]), key=lambda r: r["params"])
     assert [result["file"] for result in results] == [front[-1]["file"], front[0]["file"]]
@@ -51,12 +53,32 @@ def test_a_family_is_retrained_once(run: Path, capsys: pytest.CaptureFixture[str
     assert [float(line["mean"]) for line in table] == [result["mean"] for result in results]
     assert "retrained" in (run / "front.svg").read_text()
 
+    assert {line["std"] for line in table} == {""}  # of a single seed
+    assert "s.d." not in (run / "front.svg").read_text()
+
     before = {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*")}
     assert retrain_family(run, 2, OPTIONS) == results
     assert {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*")} == before
     with pytest.raises(InputError, match="was retrained with epochs 1, not 2") as error:
         retrain_family(run, 2, ["--epochs", "2", *OPTIONS[2:]])
     assert "\n" not in str(error.value)
+
+    # Where it is done, and from where the run is looked at, makes no other network of it.
+    monkeypatch.chdir(run.parent)
+    moved = retrain_family(Path(run.name), 2, [*OPTIONS[:-1], "auto", "--data-root", "elsewhere"])
+    assert moved == results
+    monkeypatch.setattr(sys, "argv", ["family", str(run), "--cells", "2", *OPTIONS])
+    capsys.readouterr()
+    main()
+    assert "±" not in capsys.readouterr().out
+
+    # An interrupted retraining is held against the same options.
+    for path in (run / "retrained").glob("*/result.json"):
+        path.unlink()
+    with pytest.raises(InputError, match="was retrained with epochs 1, not 2"):
+        retrain_family(run, 2, ["--epochs", "2", *OPTIONS[2:]])
+    again = retrain_family(run, 2, OPTIONS)
+    assert again == results
 
 
 @pytest.mark.parametrize(

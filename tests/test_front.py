@@ -57,7 +57,9 @@ def test_a_loaded_front_gives_the_cells_that_the_search_wrote(loaded, run_folder
         genotype = loaded.at(row["lam_params"])
         assert genotype.lam == {"params": row["lam_params"]}
         assert genotype == read_genotype(run_folder / row["file"])
-        assert genotype.search == loaded.config.to_dict() and genotype.seed == loaded.config.seed
+        search = loaded.config.to_dict()
+        assert genotype.search == {k: search[k] for k in search if k not in ("device", "data_root")}
+        assert genotype.seed == loaded.config.seed
 
 
 @pytest.mark.parametrize("lam", [9.9e-4, 10.1, -1.0, 0.0, float("nan"), float("inf")])
@@ -262,6 +264,8 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: object, *args: object) -> s
         (["RUN", "--bogus"], "unrecognized arguments: --bogus"),
         (["RUN", "--lam", "-0.5"], "λ = -0.5 is outside the searched range"),
         (["RUN", "--lam", "1", "--at-most", "params=1"], "give either --lam or --at-most"),
+        (["RUN", "--out", "cell.json"], "--out is for one cell: say which with --lam or"),
+        (["RUN", "--at-most", "self=3"], "unknown cost 'self'"),
         (["RUN", "--at-most", "parms=1"], "unknown cost 'parms': did you mean 'params'?"),
         (["RUN", "--at-most", "params=1"], "no cell of this search is within params 1"),
         (["RUN", "--at-most", "params=few"], "cannot read the budget 'params=few'"),
@@ -288,6 +292,16 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, capsys, tmp_path
     checkpoint.save(tmp_path / "checkpoint.pt", {"step": 3, "model": {}})
     message = refusal(monkeypatch, capsys, tmp_path, "--lam", "0.3")
     assert "is not the checkpoint of a search" in message
+
+
+def test_a_hypernetwork_of_another_configuration_is_refused(
+    monkeypatch, capsys, run_folder, tmp_path
+) -> None:
+    state = checkpoint.load(run_folder / "checkpoint.pt")
+    for hypernet in ({}, {name: tensor[..., :1] for name, tensor in state["hypernet"].items()}):
+        checkpoint.save(tmp_path / "checkpoint.pt", state | {"hypernet": hypernet})
+        message = refusal(monkeypatch, capsys, tmp_path, "--lam", "0.3")
+        assert "does not fit its own configuration" in message
 
 
 def test_the_module_runs(run_folder, loaded) -> None:

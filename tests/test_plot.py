@@ -57,6 +57,18 @@ def test_no_two_texts_of_a_front_overlap(num_cells: int, tmp_path: Path) -> None
     assert {"accuracy", "parameters", "λ", "λ = 10", "retrained, mean ± s.d."} <= texts
 
 
+def test_a_single_seed_has_no_error_bar(tmp_path: Path) -> None:
+    rows = front_rows(3, 12e3, 1.4e6)
+    bars = {}
+    for std in (None, 0.002):
+        point = {"params": 5e4, "mean": 0.9, "std": std}
+        draw_front(rows, tmp_path / "front.svg", "params", [point])
+        bars[std] = (tmp_path / "front.svg").read_text().count('id="LineCollection')
+        texts = {box.text for box in front_texts(tmp_path / "front.svg")}
+        assert ("retrained" in texts) == (std is None)
+    assert bars[0.002] == bars[None] + 1  # all others belong to the colour bar
+
+
 def test_cost_axis_is_logarithmic_over_more_than_a_decade(tmp_path: Path) -> None:
     draw_front(front_rows(12, 12e3, 1.4e6), tmp_path / "log.svg", "params")
     draw_front(front_rows(12, 12e3, 90e3), tmp_path / "linear.svg", "params")

@@ -180,7 +180,7 @@ def test_the_bound_is_its_terms_added_up_by_hand(digits: ImageData) -> None:
 
     total = nll + (sample.lams[0] * torch.stack(costs)).sum() + 0.2 * arch_kl
     torch.testing.assert_close(terms.total.double(), total, atol=1e-5, rtol=1e-5)
-    even = problem.evaluate(sample, *parameters(problem), even=True).total
+    even = problem.evaluate(sample, *parameters(problem), even=True).objective
     torch.testing.assert_close(even.double(), total / (1 + sample.lams.sum()), atol=1e-5, rtol=1e-5)
 
 
@@ -221,7 +221,9 @@ def test_several_lams_are_averaged(digits: ImageData) -> None:
             relax_noise=[sample.relax_noise[i] for i in numbers],
         )
         terms = problem.evaluate(part, weights, arch, even=True)
-        return terms, torch.autograd.grad(terms.total, (*weights, *arch), materialize_grads=True)
+        return terms, torch.autograd.grad(
+            terms.objective, (*weights, *arch), materialize_grads=True
+        )
 
     together, grads = evaluate([0, 1, 2])
     singles = [evaluate([i]) for i in range(3)]

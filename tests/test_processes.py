@@ -46,8 +46,10 @@ CONFIGS = {
 }
 
 
-def torchrun(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a script in two processes."""
+def torchrun(
+    arguments: Sequence[str], folder: Path, *, fails: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script in two processes, which must succeed, or must not."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
         [*launcher, *arguments],
@@ -57,7 +59,7 @@ def torchrun(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProc
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done
 
 
@@ -128,6 +130,19 @@ def test_both_processes_hold_the_same_parameters(results: list[dict[str, Any]], 
         for key, tensor in first[part].items():
             assert torch.equal(tensor, second[part][key])
     assert first["means"] == second["means"]
+
+
+def test_two_processes_are_refused_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    taken = "taken exists: choose another --out, or go on with --resume taken"
+    absent = "no such file or folder: 'no/data'; check the path"
+    for options, line in ((["--out", "taken"], taken), (["--data", "no/data"], absent)):
+        script = [str(ROOT / "search.py"), "digits", "--device", "cpu"]
+        done = torchrun([*script, *options], tmp_path, fails=True)
+        told = [each for each in done.stderr.splitlines() if each.startswith("error:")]
+        assert told == [f"error: {line}"]
+        assert "InputError" not in done.stderr and "RuntimeError" not in done.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["taken"]
 
 
 def test_torchrun_leaves_one_folder_one_log_and_one_front(tmp_path: Path) -> None:

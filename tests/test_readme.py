@@ -92,3 +92,20 @@ def test_python(snippet: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names: dict[str, Any] = {}
     exec(compile(snippet, "README.md", "exec"), names)
     assert "genotype" in names or names["logits"].shape == (1, 10)
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=str)
+def test_pages_are_whole(path: Path) -> None:
+    """No place left to fill in, and every file that a page links to is there."""
+    text = path.read_text(encoding="utf-8")
+    assert "%%" not in text
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "genotypes").glob("*.json")), ids=lambda p: p.stem)
+def test_cells_tell_nothing_about_the_machine_they_were_found_on(path: Path) -> None:
+    genotype = read_genotype(path.stem)
+    assert genotype.name == path.stem
+    assert not {"data_root", "device"} & genotype.search.keys()
+    assert not re.search(r'"/', path.read_text(encoding="utf-8"))

@@ -19,7 +19,6 @@ from torch import Tensor
 
 import search as script
 from nas import checkpoint
-from nas.commandline import as_args
 from nas.config import PRESETS, SearchConfig
 from nas.data import ImageData, load_data
 from nas.relax import RELAXATIONS
@@ -221,8 +220,10 @@ def test_a_killed_process_resumes_to_bitwise_the_same_run(
     """Whatever the moment: it is drawn anew each time the test runs."""
     folder = tmp_path / "run"
     command = [sys.executable, str(ROOT / "search.py"), "digits", "--out", str(folder)]
+    for name, value in CHANGES.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
     process = subprocess.Popen(
-        [*command, *as_args(CHANGES)],
+        command,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import nas
 import retrain as script
 from cells.cell import Skeleton
-from cells.cost import cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
@@ -31,7 +31,7 @@ from nas.config import SearchConfig
 from nas.data import Batches, ImageData, load_data
 from nas.posterior import to_gaussian
 from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining, resolve
-from nas.retrainer import measure_costs, retrain
+from nas.retrainer import measure_costs, read_state, retrain
 from nas.runs import write_json
 from nas.runtime import Processes
 from nas.trainer import Retrainer, estimate_statistics
@@ -132,11 +132,13 @@ def test_the_result_is_that_of_the_models(finished: Path, digits: ImageData) -> 
     assert (result["epochs"], len(result["seconds"])) == (2, 2)
 
 
-def test_costs_are_those_of_the_cost_tables(finished: Path) -> None:
-    skeleton = Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 2)
-    choices = read_genotype(CELL).choices()
+def test_costs_are_those_of_the_built_network(finished: Path) -> None:
     costs = read_json(finished / "result.json")["costs"]
-    assert costs == {name: cost_table(name, skeleton).total(choices) for name in costs}
+    assert set(map(type, costs.values())) == {int}
+    network = nas.load(finished / "model.safetensors")
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, 8, 8))
+    assert costs["flops"] == counter.get_total_flops() / 2  # torch counts a multiply–add as two
     exported = load_file(finished / "model.safetensors")
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert costs["params"] == sum(
@@ -204,6 +206,18 @@ def test_resuming_refuses_other_settings(finished: Path, tmp_path: Path) -> None
     write_json(folder / "config.json", replace(config, lr=0.2).to_dict())
     with pytest.raises(InputError, match=r"checkpoint-seed-0.pt is from another configuration"):
         retrain(replace(config, lr=0.2), folder, resume=True)
+
+
+def test_a_checkpoint_without_its_hash_is_never_begun_anew(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for path in folder.glob("checkpoint-seed-3*"):
+        if path.name != "checkpoint-seed-3.pt":
+            path.unlink()
+    config = read_retraining(folder)
+    with pytest.raises(InputError, match=r"has no checkpoint-seed-3\.pt\.sha256 beside it"):
+        read_state(folder, 3, config)
+    (folder / "checkpoint-seed-3.pt").unlink()
+    assert read_state(folder, 3, config) is None
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(
@@ -396,6 +410,10 @@ def test_what_is_left_open_is_taken_from_the_search() -> None:
     found = resolve(RetrainConfig(data="digits", channels=8), genotype)
     # The split belongs to the search's own images.
     assert (found.data, found.channels, found.num_cells, found.split_seed) == ("digits", 8, 5, 0)
+    with pytest.raises(InputError, match=r"search has split_seed 7, not 3: .*leave --split-seed"):
+        resolve(RetrainConfig(split_seed=3), genotype)
+    assert resolve(RetrainConfig(split_seed=7), genotype).split_seed == 7
+    assert resolve(RetrainConfig(data="digits", split_seed=3), genotype).split_seed == 3
     found = resolve(PRESETS["cifar10"], genotype)
     assert (found.channels, found.num_cells) == (36, 20)
     found = resolve(RetrainConfig(data="digits"), read_genotype("DARTS_V2"))
@@ -456,15 +474,18 @@ def test_nothing_is_left_of_a_run_that_cannot_begin(
 def test_a_folder_that_exists_is_left_alone(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.iterdir()}
     with pytest.raises(InputError, match="finished exists"):
-        retrain(TINY, finished)
+        retrain(replace(TINY, data="no data to be read"), finished)  # told before that is noticed
     assert before == {path: path.read_bytes() for path in finished.iterdir()}
 
 
 def test_only_retrainings_are_gone_on_with(search: tuple[Path, Supernet], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no config.json"):
         read_retraining(tmp_path)
-    with pytest.raises(InputError, match="unknown setting in"):
+    with pytest.raises(InputError, match=r"folder of a search: go on with search\.py --resume"):
         read_retraining(search[0])
+    (tmp_path / "config.json").write_text('{"seeds": [0], "qqq": 1}')
+    with pytest.raises(InputError, match="'qqq': choose from genotype, inherit, data, data_root"):
+        read_retraining(tmp_path)
 
 
 # ---------------------------------------------------------------- the command
@@ -520,6 +541,23 @@ def test_errors_take_one_line(
     assert caught.value.code == 2
     assert len(lines) == 1 and message in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_are_refused_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(ROOT / "retrain.py"), "--genotype", CELL, *OPTIONS.split()]
+    command += ["--warmup-epochs", "0", "--out", "taken"]
+    (tmp_path / "taken").mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        "error: taken exists: choose another --out, or go on with --resume taken"
+    ]
+    for trace in ("InputError", "RuntimeError", "DistBackendError"):
+        assert trace not in done.stderr
 
 
 def test_two_processes_make_one_run(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from nas.runtime import (
 
 TORCHRUN_SCRIPT = """
 import sys, torch
+from cells.errors import InputError
 from nas.runtime import start_processes, stop_processes
 
 processes = start_processes("cpu")
@@ -34,7 +35,29 @@ tensors = [
     torch.tensor(1e-17 + rank, dtype=torch.float64),
     torch.tensor([[4.0], [8.0]], dtype=torch.bfloat16).T * (1 + 2 * rank),
 ]
+def attempt(method, action):
+    try:
+        return method(action)
+    except InputError as error:
+        return f"refused: {error}"
+
+def refuse():
+    raise InputError("no such λ")
+
+def fail_in(which):
+    def run():
+        if rank == which:
+            open("no/such/file")
+        return rank
+    return run
+
 results = {
+    "in_main": [
+        attempt(processes.in_main, run) for run in (lambda: "done", refuse, fail_in(0), fail_in(1))
+    ],
+    "main_first": [
+        attempt(processes.main_first, run) for run in (refuse, fail_in(0), fail_in(1), fail_in(2))
+    ],
     "rank": rank,
     "world": processes.world,
     "is_main": processes.is_main,
@@ -121,6 +144,11 @@ def test_two_processes_average(tmp_path: Path) -> None:
         assert results["is_main"] == (rank == 0)
         assert results["none"] == ()
         assert results["any"] == [False, True, True]
+        absent = "refused: No such file or directory: no/such/file: check the path"
+        refused = ["refused: no such λ", absent]
+        done = ["done", *refused, 0] if rank == 0 else [None, *refused, None]
+        assert results["in_main"] == done
+        assert results["main_first"] == [*refused, absent, rank]
         wide, double, half = results["average"]
         assert torch.equal(wide, torch.full((2, 3), 1.5))
         assert double.dtype == torch.float64 and double.shape == () and double.item() == 0.5
@@ -176,6 +204,17 @@ def test_run_script_tells_user_errors_on_one_line(
         run_script(main)
     assert leaving.value.code == 2
     assert capsys.readouterr() == ("", line + "\n")
+
+
+def test_only_the_first_of_several_processes_tells_the_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank, line in (("0", "error: λ must be positive, got -0.5\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as leaving:
+            run_script(refuse)
+        assert leaving.value.code == 2
+        assert capsys.readouterr() == ("", line)
 
 
 def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(

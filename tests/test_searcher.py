@@ -227,7 +227,7 @@ def test_second_order_looks_one_step_of_sgd_ahead(
             w - lr * (g + 0.01 * w + 0.9 * v)
             for w, g, v in zip(weights, grads, buffers, strict=True)
         ]
-        val_loss = searcher.problem.evaluate(val, ahead, arch, even=True).total
+        val_loss = searcher.problem.evaluate(val, ahead, arch, even=True).objective
         return torch.autograd.grad(val_loss, arch)
 
     expected, without = gradient(lr), gradient(0.0)
