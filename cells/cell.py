@@ -58,6 +58,10 @@ class Skeleton:
         return frozenset({n // 3, 2 * n // 3}) if n >= 3 else frozenset(range(1, n))
 
 
+def _channels_last(grad: Tensor) -> Tensor:
+    return grad.contiguous(memory_format=torch.channels_last)
+
+
 class Cell(nn.Module):
     """One cell of `space`; every node is the sum of its incoming edges."""
 
@@ -115,6 +119,8 @@ class Cell(nn.Module):
                 edge += 1
             if node is None:  # every incoming edge is absent
                 node = torch.zeros_like(inputs[0][:, :, :: self.stride, :: self.stride])
+            if node.requires_grad:  # the concatenation's gradient comes in slices, slow to work on
+                node.register_hook(_channels_last)
             states.append(node)
         return torch.cat(states[self.space.num_inputs :], 1) if self.space.concat else states[-1]
 
@@ -197,7 +203,8 @@ class Body(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Maps the last layer's output to class logits (batch, num_classes)."""
-        pooled = F.adaptive_avg_pool2d(self.tail(features), 1)
+        features = self.tail(features)
+        pooled = F.avg_pool2d(features, features.shape[2:])  # its gradient is channels-last, too
         return self.classifier(pooled.flatten(1))
 
     def forward(self, x: Tensor, run_edge: RunEdge) -> Tensor:

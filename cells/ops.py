@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cells.conv import DepthwiseConv2d, subsample
 from cells.errors import unknown
 
 Norm = Callable[..., nn.Module]
@@ -53,22 +54,31 @@ class Zero(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] * 0
 
 
-class FactorizedReduce(nn.Module):
-    """Halves height and width with two 1×1 convolutions on interleaved pixels.
+class Halving(nn.Module):
+    """Two pointwise convolutions, each with a stride of 2, on interleaved pixels.
 
-    The stride-2 stand-in for the identity in DARTS. Odd sizes are padded by one row or column.
+    Odd sizes are padded by one row or column of zeros.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        half = out_channels // 2
+        self.even = nn.Conv2d(in_channels, half, 1, bias=False)
+        self.odd = nn.Conv2d(in_channels, out_channels - half, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return torch.cat([self.even(subsample(x, 2)), self.odd(subsample(x, 2, start=1))], dim=1)
+
+
+class FactorizedReduce(nn.Sequential):
+    """ReLU, halving of height and width, normalisation.
+
+    The stride-2 stand-in for the identity in DARTS.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
-        super().__init__()
-        half = out_channels // 2
-        self.even = nn.Conv2d(in_channels, half, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(in_channels, out_channels - half, 1, stride=2, bias=False)
-        self.norm = norm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(F.relu(x), (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+        super().__init__(nn.ReLU(), Halving(in_channels, out_channels), norm(out_channels))
 
 
 def relu_conv_norm(
@@ -82,14 +92,13 @@ def relu_conv_norm(
     )
 
 
-def _depthwise(channels: int, kernel: int, stride: int, dilation: int, norm: Norm) -> nn.Sequential:
+def _depthwise(
+    channels: int, kernel: int, stride: int, dilation: int, norm: Norm, *, inplace: bool = False
+) -> nn.Sequential:
     """ReLU, depthwise convolution, pointwise convolution, normalisation."""
-    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(
-            channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
-        ),
+        nn.ReLU(inplace),
+        DepthwiseConv2d(channels, kernel, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
         norm(channels),
     )
@@ -97,9 +106,9 @@ def _depthwise(channels: int, kernel: int, stride: int, dilation: int, norm: Nor
 
 def _separable(channels: int, kernel: int, stride: int, norm: Norm) -> nn.Sequential:
     """Two depthwise separable convolutions; the first carries the stride."""
-    return nn.Sequential(
-        *_depthwise(channels, kernel, stride, 1, norm), *_depthwise(channels, kernel, 1, 1, norm)
-    )
+    first = _depthwise(channels, kernel, stride, 1, norm)
+    # Nothing else sees what the first one's normalisation returns.
+    return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, norm, inplace=True))
 
 
 @operation("none")

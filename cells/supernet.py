@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.cell import Body, Cell, Skeleton
@@ -12,6 +14,42 @@ from cells.ops import build_op
 # Statistics of the batch at hand, always: running averages over changing architectures would fit
 # none of them, and the passes of a hypergradient must not move any state.
 SUPERNET_NORM = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
+
+
+def weighted(op: nn.Module, x: Tensor, weight: Tensor, known: dict[str, Tensor]) -> Tensor:
+    """Returns weight · op(x), a new tensor.
+
+    Edges that leave one state have rectifiers and pools in common: the layers at an operation's
+    beginning that have no parameters are computed once. A normalisation without scale at its end
+    takes the weight as its scale, which spares a pass over the images each way.
+
+    Args:
+        op: one candidate.
+        x: (batch, channels, height, width).
+        weight: (channels,), the same for all of them, or (batch, 1, 1, 1).
+        known: what such layers made of x so far, by their text; grows.
+    """
+    layers = list(op) if isinstance(op, nn.Sequential) else [op]
+    key = ""
+    while layers and not any(True for _ in chain(layers[0].parameters(), layers[0].buffers())):
+        layer = layers.pop(0)
+        key += repr(layer)
+        if key not in known:
+            known[key] = layer(x)
+        x = known[key]
+    norm = layers[-1] if layers else None
+    if (
+        weight.ndim == 1
+        and isinstance(norm, nn.BatchNorm2d)
+        and not norm.affine
+        and norm.running_mean is None
+    ):
+        for layer in layers[:-1]:
+            x = layer(x)
+        return F.batch_norm(x, None, None, weight, None, True, 0.0, norm.eps)
+    for layer in layers:
+        x = layer(x)
+    return (weight[0] if weight.ndim == 1 else weight) * x
 
 
 class MixedEdge(nn.Module):
@@ -24,23 +62,30 @@ class MixedEdge(nn.Module):
         self.stride = stride
         self.ops = nn.ModuleList(build_op(o, channels, stride, SUPERNET_NORM) for o in op_names)
 
-    def forward(self, x: Tensor, weights: Tensor, active: int | None) -> Tensor | None:
+    def forward(
+        self, x: Tensor, weights: Tensor, active: int | None, known: dict[str, Tensor]
+    ) -> Tensor | None:
         """Weights the operations' outputs and adds them up.
 
         Args:
             x: (batch, channels, height, width).
             weights: (ops,), or (batch, ops) with weights of its own for each example.
             active: the one operation to compute; None computes all.
+            known: what the edges that leave x have in common, as far as it is computed; grows.
 
         Returns:
             The mixture, or None where it is zero because nothing but `none` is computed.
         """
+        if weights.ndim == 1:
+            factors = weights[:, None].repeat(1, self.channels).unbind()
+        else:
+            factors = weights.t()[..., None, None, None].unbind()
         columns = range(len(self.ops)) if active is None else (active,)
         total: Tensor | None = None
         for column in columns:
             if column != self.none:
-                term = weights[..., column].reshape(-1, 1, 1, 1) * self.ops[column](x)
-                total = term if total is None else total + term
+                term = weighted(self.ops[column], x, factors[column], known)
+                total = term if total is None else total.add_(term)
         return total
 
 
@@ -66,8 +111,11 @@ class Supernet(nn.Module):
             active: the one operation to compute on each edge; None computes all.
         """
 
+        known: dict[Tensor, dict[str, Tensor]] = {}  # tensors are compared by identity
+
         def run_edge(edge: nn.Module, row: int, h: Tensor) -> Tensor | None:
-            return edge(h, weights[..., row, :], None if active is None else active[row])
+            chosen = None if active is None else active[row]
+            return edge(h, weights[..., row, :], chosen, known.setdefault(h, {}))
 
         return self.body(x, run_edge)
 
@@ -78,7 +126,8 @@ class Supernet(nn.Module):
             choices: operation of each edge, `num_edges` column numbers.
         """
         space = self.skeleton.space
-        one_hot = torch.eye(len(space.ops), device=x.device)[list(choices)]
+        dtype = self.body.classifier.weight.dtype
+        one_hot = torch.eye(len(space.ops), dtype=dtype, device=x.device)[list(choices)]
         return self(x, one_hot, choices)
 
     def candidates(self) -> Iterator[tuple[int, int, nn.Module]]:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from cells.conv import DepthwiseConv2d
+
 EPSILON = 1e-12
 """Keeps the square root's derivative finite where the variance of an activation is zero."""
 
@@ -35,6 +37,10 @@ class GaussianConv2d(nn.Conv2d):
         return _perturb(mean, variance, self.noise)
 
 
+class GaussianDepthwiseConv2d(GaussianConv2d, DepthwiseConv2d):
+    """Both convolutions, of the mean and of the variance, are those of `DepthwiseConv2d`."""
+
+
 class GaussianLinear(nn.Linear):
     """Linear layer with Gaussian weights; in evaluation mode it uses their means."""
 
@@ -51,6 +57,14 @@ class GaussianLinear(nn.Linear):
         return _perturb(mean, variance, self.noise)
 
 
+GAUSSIAN: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: GaussianConv2d,
+    DepthwiseConv2d: GaussianDepthwiseConv2d,
+    nn.Linear: GaussianLinear,
+}
+"""The Gaussian form of each layer with weights."""
+
+
 def _perturb(mean: Tensor, variance: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + (variance.clamp_min(0) + EPSILON).sqrt() * noise
@@ -64,8 +78,8 @@ def to_gaussian(module: nn.Module, noise: torch.Generator, *, sigma: float) -> N
         sigma: initial standard deviation of every weight, > 0.
     """
     for layer in module.modules():
-        if type(layer) in (nn.Conv2d, nn.Linear):
-            layer.__class__ = GaussianConv2d if isinstance(layer, nn.Conv2d) else GaussianLinear
+        if type(layer) in GAUSSIAN:
+            layer.__class__ = GAUSSIAN[type(layer)]
             assert isinstance(layer, GaussianConv2d | GaussianLinear)
             layer.noise = noise
             layer.log_sigma = nn.Parameter(torch.full_like(layer.weight, math.log(sigma)))

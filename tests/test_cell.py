@@ -152,3 +152,21 @@ def test_sizes_below_1_get_one_line(name: str) -> None:
         with pytest.raises(InputError) as error:
             replace(skeleton, **{name: value})
         assert str(error.value) == f"{name} must be at least 1, got {value}"
+
+
+def test_gradients_reach_the_edges_in_channels_last_memory() -> None:
+    """Batch normalisation is several times slower on the slices of a concatenation's gradient."""
+    space = SPACES["darts"]
+    cell = Cell(space, "normal", (4, 4), (False, False), 4, 1, nn.BatchNorm2d, lambda *_: Zero(1))
+    layouts = []
+
+    def run_edge(edge: nn.Module, row: int, x: Tensor) -> Tensor:
+        y = x * 2
+        y.register_hook(
+            lambda grad: layouts.append(grad.is_contiguous(memory_format=torch.channels_last))
+        )
+        return y
+
+    inputs = [torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)] * 2
+    cell(inputs, run_edge).square().sum().backward()
+    assert layouts == [True] * 14

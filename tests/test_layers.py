@@ -24,6 +24,7 @@ LAYERS = (
     "cells.notation",
     "cells.genotype",
     "cells.ops cells.space nas.complexity",
+    "cells.conv",
     "cells.strict_json nas.commandline nas.runtime nas.folder",
     "cells.errors",
 )

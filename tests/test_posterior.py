@@ -14,7 +14,13 @@ from torch.func import functional_call, vmap
 from cells.cell import Skeleton
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.posterior import GaussianConv2d, GaussianLinear, kl, to_gaussian
+from nas.posterior import (
+    GaussianConv2d,
+    GaussianDepthwiseConv2d,
+    GaussianLinear,
+    kl,
+    to_gaussian,
+)
 
 PRIOR_VARIANCE = 0.3
 
@@ -194,7 +200,8 @@ def test_every_layer_of_a_supernet_is_converted_and_learns_its_variance(name) ->
     supernet = Supernet(Skeleton(space, 1, 3, 8, 8, 2, 3))
     layers = [m for m in supernet.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     to_gaussian(supernet, rng(), sigma=0.1)
-    assert {type(layer) for layer in layers} == {GaussianConv2d, GaussianLinear}
+    depthwise = {GaussianDepthwiseConv2d} if name == "darts" else set()
+    assert {type(layer) for layer in layers} == {GaussianConv2d, GaussianLinear} | depthwise
     weights = torch.full((space.num_edges, len(space.ops)), 1 / len(space.ops))
     x = torch.randn(4, 1, 8, 8, generator=rng(3))
     F.cross_entropy(supernet(x, weights), torch.tensor([0, 1, 2, 0])).backward()

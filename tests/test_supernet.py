@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cells.cell import Body, Cell, Skeleton
+from cells.conv import DepthwiseConv2d
 from cells.genotype import Genotype
 from cells.network import Network, inherit
 from cells.space import SPACES, SearchSpace
@@ -136,18 +137,13 @@ def test_sampled_edges_pass_the_same_gradient_to_the_chosen_weights(space: Searc
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-12)
 
 
-def drop_normalisation(module: nn.Module) -> None:
-    """Replaces batch normalisation, through which examples see each other."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, nn.Identity())
-        drop_normalisation(child)
-
-
 @EACH_SPACE
-def test_weights_per_example_equal_each_example_alone(space: SearchSpace) -> None:
+def test_weights_per_example_equal_each_example_alone(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without batch normalisation, through which examples see each other.
+    monkeypatch.setattr("cells.supernet.SUPERNET_NORM", lambda *_, **__: nn.Identity())
     supernet = Supernet(Skeleton(space, 3, 5, 9, 7, 2, 3)).double()
-    drop_normalisation(supernet)
     x = torch.randn(4, 3, 9, 7, dtype=torch.float64)
     weights = torch.randn(4, space.num_edges, len(space.ops), dtype=torch.float64).softmax(-1)
     together = supernet(x, weights)
@@ -164,9 +160,9 @@ def test_a_mixed_edge_is_the_weighted_sum_of_its_candidates() -> None:
     x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
     weights = torch.tensor([0.4, 0.3, 0.05, 0.05, 0.2], dtype=torch.float64)
     expected = sum(w * op(x) for w, op in zip(weights, edge.ops, strict=True))
-    torch.testing.assert_close(edge(x, weights, None), expected)
-    torch.testing.assert_close(edge(x, weights, 2), weights[2] * edge.ops[2](x))
-    assert edge(x, weights, space.none) is None
+    torch.testing.assert_close(edge(x, weights, None, {}), expected)
+    torch.testing.assert_close(edge(x, weights, 2, {}), weights[2] * edge.ops[2](x))
+    assert edge(x, weights, space.none, {}) is None
 
 
 @EACH_SPACE
@@ -205,3 +201,54 @@ def test_candidates_are_every_operation_of_every_cell(space: SearchSpace) -> Non
     mixed = {id(p) for _, _, module in found for p in module.parameters()}
     edges = [m for m in supernet.modules() if isinstance(m, MixedEdge)]
     assert mixed == {id(p) for edge in edges for p in edge.parameters()}
+
+
+def plain_supernet(supernet: Supernet, x: Tensor, weights: Tensor) -> Tensor:
+    """The definition: every operation of every edge by itself, then the weighted sum."""
+
+    def run_edge(edge: nn.Module, row: int, h: Tensor) -> Tensor:
+        assert isinstance(edge, MixedEdge)
+        terms = zip(weights[row], edge.ops, strict=True)
+        return sum((w * op(h) for w, op in terms), torch.zeros(()))
+
+    return supernet.body(x, run_edge)
+
+
+def gradients(logits: Tensor, supernet: Supernet, weights: Tensor) -> Tensor:
+    """Of a loss with respect to all that is trained, as one vector."""
+    loss = nn.functional.cross_entropy(logits, torch.arange(len(logits)) % logits.shape[1])
+    inputs = [weights, *supernet.parameters()]
+    return torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, inputs)])
+
+
+@EACH_SPACE
+def test_shared_work_leaves_outputs_and_gradients_as_they_are(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 to 1e-5 of the plain implementation, dilated convolutions by torch and all."""
+    supernet = Supernet(Skeleton(space, 3, 5, 16, 16, 4, 3)).to(memory_format=torch.channels_last)
+    x = torch.randn(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(space.num_edges, len(space.ops)).softmax(-1).requires_grad_()
+    out = supernet(x, weights)
+    grads = gradients(out, supernet, weights)
+    monkeypatch.setattr(DepthwiseConv2d, "_conv_forward", nn.Conv2d._conv_forward)
+    expected = plain_supernet(supernet, x, weights)
+    expected_grads = gradients(expected, supernet, weights)
+    assert (out - expected).norm() <= 1e-5 * expected.norm()
+    assert (grads - expected_grads).norm() <= 1e-5 * expected_grads.norm()
+
+
+def test_common_work_is_done_once_per_state() -> None:
+    """Of the 14 edges of a cell, those that leave one state share pools and rectifiers."""
+    space = SPACES["darts"]
+    supernet = Supernet(Skeleton(space, 3, 5, 8, 8, 4, 1))
+    calls = []
+    for module in supernet.modules():
+        if isinstance(module, nn.MaxPool2d | nn.ReLU):
+            module.register_forward_hook(lambda m, x, y: calls.append(type(m)))
+    weights = torch.full((space.num_edges, len(space.ops)), 1 / len(space.ops))
+    supernet(torch.randn(2, 3, 8, 8), weights)
+    states = 5  # two inputs, three nodes; nothing leaves the last node
+    assert calls.count(nn.MaxPool2d) == states
+    separable = 2 * 14  # the second half of each has a rectifier of its own
+    assert calls.count(nn.ReLU) == 2 + states + separable  # two inputs are projected first

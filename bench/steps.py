@@ -1,0 +1,106 @@
+"""One search step side by side with the reference implementation.
+
+    python -m bench.steps --reference PATH [--rounds 7] [--num-cells 3] [--channels 16]
+
+The same work for all: that many cells, batch 64, 32×32 pixels, one step of the architecture and
+one of the weights. The workers take turns; a ratio is the median over the rounds of the ratio
+within a round.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+from bench.worker import Worker, take_turns
+
+
+def cases(reference: Path, threads: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """What is compared, by name; the first is what the others are compared with."""
+
+    def theirs(order: str, **settings: Any) -> dict[str, Any]:
+        path = str(reference)
+        return {"reference": path, "order": order, "threads": threads, **sizes, **settings}
+
+    def ours(relax: str, order: str = "first", precision: str = "float32") -> dict[str, Any]:
+        changes = {"relax": relax, "order": order, "precision": precision, "threads": threads}
+        return {"preset": "cifar10", "threads": threads, "changes": changes | sizes}
+
+    return {
+        "DARTS-CC, softmax": theirs("first"),
+        "DARTS-CC, softmax, channels-last": theirs("first", channels_last=True),
+        "DARTS-CC, Gumbel per example, its preset": theirs("first", sampling="gumbel-softmax"),
+        "DARTS-CC, softmax, second order": theirs("second"),
+        "ours, softmax": ours("softmax"),
+        "ours, softmax, bfloat16": ours("softmax", precision="bfloat16"),
+        "ours, straight-through": ours("straight_through"),
+        "ours, straight-through, bfloat16": ours("straight_through", precision="bfloat16"),
+        "ours, Gumbel per example": ours("gumbel_example"),
+        "ours, softmax, second order": ours("softmax", "second"),
+        "ours, straight-through, second order": ours("straight_through", "second"),
+    }
+
+
+def compare(chosen: dict[str, dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
+    """Measures the cases side by side; ratios are to the first."""
+    workers = [Worker(case) for case in chosen.values()]
+    costs = take_turns(workers, rounds)
+    ends = [worker.close() for worker in workers]
+    rows = []
+    for name, found, end in zip(chosen, costs, ends, strict=True):
+        ratios = [a.seconds / b.seconds for a, b in zip(costs[0], found, strict=True)]
+        rows.append(
+            {
+                "case": name,
+                "seconds": statistics.median(cost.seconds for cost in found),
+                "faster": statistics.median(ratios),
+                "least": min(ratios),
+                "most": max(ratios),
+                "gib": end["gib"],
+                "memory": end["gib"] / ends[0]["gib"],
+                "machine": end["machine"],
+            }
+        )
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| one step | s | times faster (range over rounds) | peak GiB | share |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['case']} | {row['seconds']:.2f} | "
+            f"{row['faster']:.2f} ({row['least']:.2f}–{row['most']:.2f}) | "
+            f"{row['gib']:.2f} | {row['memory']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--reference", type=Path, required=True, help="a checkout of DARTS-CC")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--num-cells", type=int, default=3)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--only", nargs="*", help="parts of the names of the cases to measure")
+    args = parser.parse_args()
+    sizes = {"num_cells": args.num_cells, "channels": args.channels, "batch_size": 64}
+    chosen = cases(args.reference, args.threads, sizes)
+    if args.only:
+        first = next(iter(chosen))
+        chosen = {
+            name: case
+            for name, case in chosen.items()
+            if name == first or any(part == name for part in args.only)
+        }
+    rows = compare(chosen, args.rounds)
+    print(table(rows), rows[0]["machine"])
+
+
+if __name__ == "__main__":
+    main()
