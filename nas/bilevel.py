@@ -41,6 +41,9 @@ class Hypergradient(NamedTuple):
     """Validation loss at the weights where it was taken; scalar, detached, reduced."""
     grads: Tensors
     """One gradient for each tensor of φ, of its shape; zeros where the loss does not use it."""
+    train_grads: tuple[Tensor | None, ...] | None = None
+    """∇_w L_t(w, φ), with which the second orders look ahead: detached, reduced, None for a weight
+    that no process uses. None in the first order."""
 
 
 def first_order(
@@ -107,7 +110,7 @@ def finite_difference(
         for sign in (1, -1)
     )
     mixed = [(a - b) * (norm / (2 * epsilon)) for a, b in zip(ahead, behind, strict=True)]
-    return _hypergradient(loss, _total(direct, mixed, lr), reduce)
+    return _hypergradient(loss, _total(direct, mixed, lr), reduce, step_grads)
 
 
 def exact(
@@ -149,7 +152,7 @@ def exact(
     stepped = _step(weights, step_grads, lr, momentum, buffers, weight_decay)
     loss, direct, val_grads = _validate(val_loss, stepped, arch, reduce)
     mixed = _vjp(local_grads, arch_leaves, val_grads)
-    return _hypergradient(loss, _total(direct, mixed, lr), reduce)
+    return _hypergradient(loss, _total(direct, mixed, lr), reduce, step_grads)
 
 
 def _step_grads(
@@ -214,10 +217,15 @@ def _total(direct: Sequence[Tensor], mixed: Sequence[Tensor], lr: float) -> Tens
     return tuple(d - lr * m for d, m in zip(direct, mixed, strict=True))
 
 
-def _hypergradient(loss: Tensor, grads: Tensors, reduce: Reduce) -> Hypergradient:
+def _hypergradient(
+    loss: Tensor,
+    grads: Tensors,
+    reduce: Reduce,
+    train_grads: Sequence[Tensor | None] | None = None,
+) -> Hypergradient:
     # Both terms are linear in the losses of the processes: one reduction of their sum is enough.
     value, *reduced = reduce((loss.detach(), *grads))
-    return Hypergradient(value, tuple(reduced))
+    return Hypergradient(value, tuple(reduced), None if train_grads is None else tuple(train_grads))
 
 
 def _vjp(

@@ -39,6 +39,10 @@ class Terms(NamedTuple):
     accuracy: Tensor
     """Share of examples classified correctly, a scalar without gradient."""
 
+    def detached(self) -> "Terms":
+        """The same values without their graph."""
+        return Terms(*(term.detach() for term in self))
+
 
 class Sample(NamedTuple):
     """Everything random about one evaluation of the bound, so that it can be repeated."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,15 @@ from nas.problem import Problem
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime import Processes, StopSignal, start_processes, stop_processes
+
+
+class Gradient(NamedTuple):
+    """The weights' gradient of the training bound."""
+
+    terms: Terms
+    """The bound's terms, detached."""
+    grads: tuple[Tensor | None, ...]
+    """One for each weight, averaged over processes; None for a weight that no loss uses."""
 
 
 class Searcher:
@@ -85,22 +94,30 @@ class Searcher:
             low + (high - low) * (1 + math.cos(math.pi * self.step / self.problem.total_steps)) / 2
         )
 
-    def arch_step(self, train: Sample, val: Sample) -> Terms:
-        """Moves the hypernetwork along the hypergradient of the validation bound."""
+    def arch_step(self, train: Sample, val: Sample) -> tuple[Terms, Gradient | None]:
+        """Moves the hypernetwork along the hypergradient of the validation bound.
+
+        Returns:
+            The validation bound's terms, and the weights' gradient of the training bound before
+            the move, if the order is second: looking ahead takes it.
+        """
         weights, arch = self.problem.weights, self.problem.arch
-        seen: list[Terms] = []
+        val_terms: list[Terms] = []
+        train_terms: list[Terms] = []
 
         def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
             terms = self.problem.evaluate(val, w, a, even=True)
-            seen.append(Terms(*(term.detach() for term in terms)))
+            val_terms.append(terms.detached())
             return terms.objective
 
         def train_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-            return self.problem.evaluate(train, w, a).objective
+            terms = self.problem.evaluate(train, w, a)
+            train_terms.append(terms.detached())
+            return terms.objective
 
         average = self.processes.average
         if self.config.order == "first":
-            gradient = bilevel.first_order(val_loss, weights, arch, reduce=average)
+            found = bilevel.first_order(val_loss, weights, arch, reduce=average)
         else:
             group = self.w_optimizer.param_groups[0]
             state = self.w_optimizer.state
@@ -109,7 +126,7 @@ class Searcher:
                 if self.config.order == "exact"
                 else partial(bilevel.finite_difference, epsilon=self.config.epsilon)
             )
-            gradient = second(
+            found = second(
                 train_loss,
                 val_loss,
                 weights,
@@ -120,28 +137,34 @@ class Searcher:
                 weight_decay=group["weight_decay"],
                 reduce=average,
             )
-        self._check_finite(gradient.loss, gradient.grads)
-        for parameter, grad in zip(arch, gradient.grads, strict=True):
+        self._check_finite(found.loss, found.grads)
+        for parameter, grad in zip(arch, found.grads, strict=True):
             parameter.grad = grad
         self.arch_optimizer.step()
-        return seen[0]
+        if found.train_grads is None:
+            return val_terms[0], None
+        return val_terms[0], Gradient(train_terms[0], found.train_grads)
 
-    def weight_step(self, train: Sample) -> Terms:
-        """Moves the weights along the gradient of the training bound."""
+    def weight_gradient(self, train: Sample) -> Gradient:
+        """The gradient of the training bound with respect to the weights."""
         weights = self.problem.weights
         arch = tuple(parameter.detach() for parameter in self.problem.arch)
         terms = self.problem.evaluate(train, weights, arch)
-        grads = torch.autograd.grad(terms.total, weights, allow_unused=True)
-        used = [i for i, grad in enumerate(grads) if grad is not None]
-        averaged = self.processes.average([grads[i] for i in used])
-        for weight in weights:
-            weight.grad = None  # an operation that was not computed keeps its momentum, too
-        for i, grad in zip(used, averaged, strict=True):
-            weights[i].grad = grad
+        grads = torch.autograd.grad(terms.objective, weights, allow_unused=True)
+        averaged = iter(self.processes.average([grad for grad in grads if grad is not None]))
+        return Gradient(
+            terms.detached(), tuple(None if grad is None else next(averaged) for grad in grads)
+        )
+
+    def weight_step(self, gradient: Gradient) -> Terms:
+        """Moves the weights along a gradient of the training bound."""
+        weights = self.problem.weights
+        for weight, grad in zip(weights, gradient.grads, strict=True):
+            weight.grad = grad  # None: an operation that was not computed keeps its momentum, too
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.w_grad_clip)
-        self._check_finite(terms.total.detach(), (norm,))
+        self._check_finite(gradient.terms.total, (norm,))
         self.w_optimizer.step()
-        return Terms(*(term.detach() for term in terms))
+        return gradient.terms
 
     def _check_finite(self, loss: Tensor, grads: Sequence[Tensor]) -> None:
         total = torch.stack([loss, *(grad.sum() for grad in grads)]).sum()
@@ -152,13 +175,19 @@ class Searcher:
             )
 
     def advance(self) -> None:
-        """One step: the architecture on the validation half, the weights on the training half."""
+        """One step: the architecture on the validation half, the weights on the training half.
+
+        In the second orders both gradients are taken before either moves, so that the weights'
+        serves twice: to look ahead and to move along.
+        """
         for group in self.w_optimizer.param_groups:
             group["lr"] = self.w_lr()
         train = self.problem.sample("train", self.step)
+        gradient = None
         if not self.problem.warming_up(self.step):
-            self._note("val", self.arch_step(train, self.problem.sample("val", self.step)))
-        self._note("train", self.weight_step(train))
+            terms, gradient = self.arch_step(train, self.problem.sample("val", self.step))
+            self._note("val", terms)
+        self._note("train", self.weight_step(gradient or self.weight_gradient(train)))
         self.step += 1
 
     # ---------------------------------------------------------------- records

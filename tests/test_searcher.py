@@ -7,7 +7,6 @@ meant to change the mathematics writes them anew: `PYTHONPATH=. python tests/tes
 import csv
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,6 +237,30 @@ def test_second_order_looks_one_step_of_sgd_ahead(
         assert error < (1e-6 if order == "exact" else 0.02)
 
 
+@pytest.mark.parametrize("order", ["exact", "second"])
+def test_second_orders_move_the_weights_along_the_gradient_they_looked_ahead_with(
+    digits: ImageData, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher = make(digits, relax="gumbel", hypernet="piecewise", arch_lr=0.1, order=order)
+    twin = make(digits, relax="gumbel", hypernet="piecewise", arch_lr=0.1, order=order)
+    passes = []
+    evaluate = searcher.problem.evaluate
+    monkeypatch.setattr(
+        searcher.problem, "evaluate", lambda *args, **kw: passes.append(1) or evaluate(*args, **kw)
+    )
+    for step in range(3):
+        searcher.advance()
+        before = twin.weight_gradient(twin.problem.sample("train", step))
+        twin.arch_step(*(twin.problem.sample(half, step) for half in ("train", "val")))
+        twin.w_optimizer.param_groups[0]["lr"] = searcher.w_optimizer.param_groups[0]["lr"]
+        twin.weight_step(before)
+    assert len(passes) == 3 * {"exact": 2, "second": 4}[order]
+    for ours, theirs in zip(
+        searcher.supernet.parameters(), twin.supernet.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
 def test_the_learning_rate_is_torchs_cosine(digits: ImageData) -> None:
     searcher = make(digits)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.025)
@@ -264,7 +287,7 @@ def test_operations_that_were_not_computed_rest(digits: ImageData) -> None:
         active = (logits + noise).argmax(dim=1).tolist()
         before = snapshot(searcher.supernet)
         buffers = {p: state["momentum_buffer"].clone() for p, state in momentum.items()}
-        searcher.weight_step(train)
+        searcher.weight_step(searcher.weight_gradient(train))
         names = {p: name for name, p in searcher.supernet.named_parameters()}
         differ = changed(before, searcher.supernet)
         for row, column, op in searcher.supernet.candidates():
@@ -392,15 +415,13 @@ def test_the_log_holds_means_over_each_epoch(
 ) -> None:
     seen: dict[str, list[Terms]] = {"train": [], "val": []}
 
-    def recording(half: str, step: Callable[..., Terms]) -> Callable[..., Terms]:
-        def record(self: Searcher, *samples: Sample) -> Terms:
-            seen[half].append(step(self, *samples))
-            return seen[half][-1]
+    note = Searcher._note
 
-        return record
+    def record(self: Searcher, half: str, terms: Terms) -> None:
+        seen[half].append(terms)
+        note(self, half, terms)
 
-    monkeypatch.setattr(Searcher, "arch_step", recording("val", Searcher.arch_step))
-    monkeypatch.setattr(Searcher, "weight_step", recording("train", Searcher.weight_step))
+    monkeypatch.setattr(Searcher, "_note", record)
     searcher = make(digits, batch_size=128, epochs=3, warmup_epochs=1, costs=("flops", "params"))
     assert searcher.run(tmp_path) is None
     rows = log_of(tmp_path)
