@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cells.space import SPACES, find_space
 from nas.augment import Split
 from nas.config import PRESETS
 from nas.data import ImageData
@@ -105,8 +106,15 @@ def noise(num_train: int, side: int, num_classes: int) -> ImageData:
 
 
 def our_step(case: dict[str, Any]) -> tuple[Callable[[], None], torch.device]:
-    """A preset with some of its settings changed; `side` is that of its images."""
+    """A preset with some of its settings changed.
+
+    `side` is that of its images; `candidates` leaves that many of its space's operations.
+    """
     changes = {"warmup_epochs": 0} | case.get("changes", {})
+    if "candidates" in case:
+        space = find_space(PRESETS[case["preset"]].space)
+        SPACES["fewer"] = replace(space, name="fewer", ops=space.ops[: case["candidates"]])
+        changes["space"] = "fewer"
     config = replace(PRESETS[case["preset"]], **changes)
     processes = start_processes(config.device)
     data = noise(4 * config.batch_size, case.get("side", 32), 10)

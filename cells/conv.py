@@ -1,9 +1,9 @@
 """Depthwise convolutions that are quick on CPUs, forwards and backwards.
 
 On a CPU torch hands convolutions to oneDNN. Its quick depthwise kernels leave two cases of DARTS'
-candidates to reference code that is ten times slower or more: gradients of dilated convolutions,
-and weight gradients of kernels wider than three pixels. Both are rewritten here as cases that are
-quick, exactly: only the order of summation differs. Elsewhere the layer is `nn.Conv2d` as it is.
+candidates to reference code, ten times slower and more: gradients of dilated convolutions, and
+weight gradients of undilated ones wider than three pixels. Both are rewritten here as cases that
+are quick, exactly: only the order of summation differs. Elsewhere the layer is a plain `nn.Conv2d`.
 """
 
 from typing import Any
@@ -38,20 +38,26 @@ class DepthwiseConv2d(nn.Conv2d):
         stride, dilation = self.stride[0], self.dilation[0]
         if dilation == 1:
             return _convolve(input, weight, stride)
-        if stride == dilation:  # all taps of all outputs fall on pixels (stride·i, stride·j)
-            return _convolve(subsample(input, stride), weight, 1)
         if stride == 1:
             phases = _split_phases(input, dilation)
             return _join_phases(_convolve(phases, weight, 1), dilation, input.shape)
         return super()._conv_forward(input, weight, bias)
 
 
-def subsample(x: Tensor, stride: int, start: int = 0) -> Tensor:
-    """Pixels `start`, `start + stride`, … of both axes.
+class Subsample(nn.Module):
+    """Pixels `start`, `start + stride`, … of both axes."""
 
-    The gradient of a slice is laid out as the sliced axes are: as channels-last memory here.
-    """
-    return x.permute(0, 2, 3, 1)[:, start::stride, start::stride].permute(0, 3, 1, 2)
+    def __init__(self, stride: int, start: int = 0) -> None:
+        super().__init__()
+        self.stride, self.start = stride, start
+
+    def extra_repr(self) -> str:
+        return f"{self.stride}, start={self.start}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The gradient of a slice is laid out as the sliced axes are: as channels-last memory here.
+        pixels = slice(self.start, None, self.stride)
+        return x.permute(0, 2, 3, 1)[:, pixels, pixels].contiguous().permute(0, 3, 1, 2)
 
 
 def _split_phases(x: Tensor, period: int) -> Tensor:

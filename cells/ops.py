@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cells.conv import DepthwiseConv2d, subsample
+from cells.conv import DepthwiseConv2d, Subsample
 from cells.errors import unknown
 
 Norm = Callable[..., nn.Module]
@@ -63,12 +63,14 @@ class Halving(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         half = out_channels // 2
+        self.first, self.second = Subsample(2), Subsample(2, start=1)
         self.even = nn.Conv2d(in_channels, half, 1, bias=False)
         self.odd = nn.Conv2d(in_channels, out_channels - half, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        return torch.cat([self.even(subsample(x, 2)), self.odd(subsample(x, 2, start=1))], dim=1)
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return torch.cat([self.even(self.first(x)), self.odd(self.second(x))], dim=1)
 
 
 class FactorizedReduce(nn.Sequential):
@@ -96,8 +98,12 @@ def _depthwise(
     channels: int, kernel: int, stride: int, dilation: int, norm: Norm, *, inplace: bool = False
 ) -> nn.Sequential:
     """ReLU, depthwise convolution, pointwise convolution, normalisation."""
+    layers: list[nn.Module] = [nn.ReLU(inplace)]
+    if stride == dilation > 1:  # then all that the convolution sees are pixels (stride·i, stride·j)
+        layers.append(Subsample(stride))
+        stride = dilation = 1
     return nn.Sequential(
-        nn.ReLU(inplace),
+        *layers,
         DepthwiseConv2d(channels, kernel, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
         norm(channels),

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cells.conv import DepthwiseConv2d, subsample
+from cells.conv import DepthwiseConv2d, Subsample
+from cells.ops import build_op
 
 SIZES = [(8, 8), (7, 10), (5, 5), (3, 4), (1, 1), (2, 1)]
 EACH_KERNEL = pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -95,16 +96,28 @@ def test_slow_cases_never_reach_the_backend() -> None:
             return func(*args, **(kwargs or {}))
 
     for stride in (1, 2):
-        conv = DepthwiseConv2d(4, 5, stride, dilation=2)
-        with Watch():
-            conv(torch.randn(2, 4, 12, 12, requires_grad=True)).sum().backward()
+        for name in ("dil_conv_3x3", "dil_conv_5x5", "sep_conv_3x3"):
+            with Watch():
+                op = build_op(name, 4, stride)
+                op(torch.randn(2, 4, 12, 12, requires_grad=True)).sum().backward()
     assert seen and all(dilation == 1 and columns <= 3 for dilation, columns in seen)
 
 
-def test_subsample_keeps_channels_last_memory_in_its_gradient() -> None:
+def test_subsample_keeps_channels_last_memory_both_ways() -> None:
     x = torch.randn(2, 3, 7, 5, requires_grad=True)
-    y = subsample(x, 2, start=1)
+    y = Subsample(2, start=1)(x)
     assert torch.equal(y, x[:, :, 1::2, 1::2])
     (grad,) = torch.autograd.grad(y.sum(), x)
-    assert grad.is_contiguous(memory_format=torch.channels_last)
+    for each in (y, grad):
+        assert each.is_contiguous(memory_format=torch.channels_last)
     assert grad.sum() == y.numel() and grad[:, :, 1::2, 1::2].all()
+
+
+@EACH_KERNEL
+@pytest.mark.parametrize("size", SIZES)
+def test_a_dilation_equal_to_the_stride_is_none_on_fewer_pixels(
+    kernel: int, size: tuple[int, int]
+) -> None:
+    conv, x = layer_and_input(kernel, 1, 1, size)
+    expected = F.conv2d(x, conv.weight, None, 2, 2 * (kernel // 2), 2, 6)
+    torch.testing.assert_close(conv(Subsample(2)(x)), expected, rtol=0, atol=1e-12)
