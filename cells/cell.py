@@ -6,6 +6,7 @@ network puts every candidate there, the discrete one a single operation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,47 @@ from cells.space import SearchSpace
 
 MakeEdge = Callable[[int, int, int], nn.Module | None]
 """(row of the architecture table, channels, stride) -> module, or None for an absent edge."""
-RunEdge = Callable[[nn.Module, int, Tensor], Tensor | None]
+
+
+class State:
+    """A tensor between operations, and what they have in common.
+
+    Operations that leave one state begin with the same rectifiers and pools.
+
+    Attributes:
+        x: (batch, channels, height, width).
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self._made: dict[str, Tensor] = {}
+
+    def begin(self, op: nn.Module) -> tuple[Tensor, list[nn.Module]]:
+        """Runs the layers at an operation's beginning that have no parameters, each once.
+
+        Returns:
+            What these layers make of x, which is not to be changed in place, and the layers to
+            come.
+        """
+        layers = list(op) if isinstance(op, nn.Sequential) else [op]
+        x, key = self.x, ""
+        while layers and not any(True for _ in chain(layers[0].parameters(), layers[0].buffers())):
+            layer = layers.pop(0)
+            key += repr(layer)
+            if key not in self._made:
+                self._made[key] = layer(x)
+            x = self._made[key]
+        return x, layers
+
+    def run(self, op: nn.Module) -> Tensor:
+        """Returns op(x), which is not to be changed in place."""
+        x, layers = self.begin(op)
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+RunEdge = Callable[[nn.Module, int, State], Tensor | None]
 """(edge module, row, input) -> output, or None for zeros."""
 
 
@@ -102,10 +143,11 @@ class Cell(nn.Module):
             if edge is not None:
                 self.edges[str(i)] = edge
 
-    def forward(self, inputs: list[Tensor], run_edge: RunEdge) -> Tensor:
+    def forward(self, inputs: list[State], run_edge: RunEdge) -> Tensor:
         """Maps the cell's inputs (batch, channels, height, width) to its output."""
         if self.space.concat:
-            inputs = [project(x) for project, x in zip(self.inputs, inputs, strict=True)]
+            pairs = zip(self.inputs, inputs, strict=True)
+            inputs = [State(state.run(project)) for project, state in pairs]
         states = list(inputs)
         edge = 0
         for target in range(self.space.num_nodes):
@@ -113,16 +155,18 @@ class Cell(nn.Module):
             for source in range(self.space.num_inputs + target):
                 if str(edge) in self.edges:
                     module = self.edges[str(edge)]
-                    out = run_edge(module, self.first_row + edge, states[source])
+                    row = self.first_row + edge
+                    out = run_edge(module, row, states[source])
                     if out is not None:
                         node = out if node is None else node + out
                 edge += 1
             if node is None:  # every incoming edge is absent
-                node = torch.zeros_like(inputs[0][:, :, :: self.stride, :: self.stride])
+                node = torch.zeros_like(inputs[0].x[:, :, :: self.stride, :: self.stride])
             if node.requires_grad:  # the concatenation's gradient comes in slices, slow to work on
                 node.register_hook(_channels_last)
-            states.append(node)
-        return torch.cat(states[self.space.num_inputs :], 1) if self.space.concat else states[-1]
+            states.append(State(node))
+        nodes = [state.x for state in states[self.space.num_inputs :]]
+        return torch.cat(nodes, 1) if self.space.concat else nodes[-1]
 
 
 class ReductionBlock(nn.Module):
@@ -193,12 +237,12 @@ class Body(nn.Module):
 
     def features(self, x: Tensor, run_edge: RunEdge) -> list[Tensor]:
         """Returns the output of every layer."""
-        history = [self.stem(x)] * self.skeleton.space.num_inputs
+        history = [State(self.stem(x))] * self.skeleton.space.num_inputs
         outputs = []
         for layer in self.layers:
-            out = layer(history, run_edge) if isinstance(layer, Cell) else layer(history[-1])
+            out = layer(history, run_edge) if isinstance(layer, Cell) else layer(history[-1].x)
             outputs.append(out)
-            history = [*history[1:], out]
+            history = [*history[1:], State(out)]
         return outputs
 
     def head(self, features: Tensor) -> Tensor:

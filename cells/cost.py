@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cells.cell import Body, Skeleton
+from cells.cell import Body, Skeleton, State
 from cells.errors import InputError
 from cells.ops import Zero, build_op
 
@@ -86,10 +86,10 @@ def sites(skeleton: Skeleton) -> list[Site]:
     def make_edge(row: int, channels: int, stride: int) -> nn.Module:
         return Zero(stride)
 
-    def run_edge(edge: nn.Module, row: int, x: Tensor) -> Tensor:
+    def run_edge(edge: nn.Module, row: int, state: State) -> Tensor:
         assert isinstance(edge, Zero)
-        found.append(Site(row, x.shape[1], edge.stride, x.shape[2], x.shape[3]))
-        return edge(x)
+        found.append(Site(row, state.x.shape[1], edge.stride, *state.x.shape[2:]))
+        return edge(state.x)
 
     with torch.device("meta"):
         image = torch.empty(1, skeleton.in_channels, skeleton.height, skeleton.width)
@@ -106,7 +106,7 @@ class _Empty(nn.Module):
         self.body = Body(skeleton, nn.BatchNorm2d, lambda row, channels, stride: None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x, lambda edge, row, h: None)
+        return self.body(x, lambda *_: None)
 
 
 def _table(

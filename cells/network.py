@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Body, Skeleton
+from cells.cell import Body, Skeleton, State
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.ops import build_op
@@ -73,11 +73,11 @@ class Network(nn.Module):
             width = self.body.widths[self._auxiliary_layer]
             self.auxiliary = AuxiliaryHead(width, skeleton.num_classes, size)
 
-    def _run_edge(self, edge: nn.Module, row: int, x: Tensor) -> Tensor:
-        out = edge(x)
+    def _run_edge(self, edge: nn.Module, row: int, state: State) -> Tensor:
+        out = state.run(edge)
         if self.training and self.drop_path > 0 and not isinstance(edge, nn.Identity):
             keep = 1 - self.drop_path
-            mask = torch.rand(len(x), 1, 1, 1, device=x.device) < keep
+            mask = torch.rand(len(out), 1, 1, 1, device=out.device) < keep
             out = out * mask / keep
         return out
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cells.cell import Body, Cell, Skeleton
+from cells.cell import Body, Cell, Skeleton, State
 from cells.ops import build_op
 
 # Statistics of the batch at hand, always: running averages over changing architectures would fit
@@ -16,27 +15,18 @@ from cells.ops import build_op
 SUPERNET_NORM = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
 
 
-def weighted(op: nn.Module, x: Tensor, weight: Tensor, known: dict[str, Tensor]) -> Tensor:
+def weighted(op: nn.Module, state: State, weight: Tensor) -> Tensor:
     """Returns weight · op(x), a new tensor.
 
-    Edges that leave one state have rectifiers and pools in common: the layers at an operation's
-    beginning that have no parameters are computed once. A normalisation without scale at its end
-    takes the weight as its scale, which spares a pass over the images each way.
+    A normalisation without scale at the operation's end takes the weight as its scale, which
+    spares a pass over the images each way.
 
     Args:
         op: one candidate.
-        x: (batch, channels, height, width).
+        state: x, (batch, channels, height, width).
         weight: (channels,), the same for all of them, or (batch, 1, 1, 1).
-        known: what such layers made of x so far, by their text; grows.
     """
-    layers = list(op) if isinstance(op, nn.Sequential) else [op]
-    key = ""
-    while layers and not any(True for _ in chain(layers[0].parameters(), layers[0].buffers())):
-        layer = layers.pop(0)
-        key += repr(layer)
-        if key not in known:
-            known[key] = layer(x)
-        x = known[key]
+    x, layers = state.begin(op)
     norm = layers[-1] if layers else None
     if (
         weight.ndim == 1
@@ -62,16 +52,13 @@ class MixedEdge(nn.Module):
         self.stride = stride
         self.ops = nn.ModuleList(build_op(o, channels, stride, SUPERNET_NORM) for o in op_names)
 
-    def forward(
-        self, x: Tensor, weights: Tensor, active: int | None, known: dict[str, Tensor]
-    ) -> Tensor | None:
+    def forward(self, state: State, weights: Tensor, active: int | None) -> Tensor | None:
         """Weights the operations' outputs and adds them up.
 
         Args:
-            x: (batch, channels, height, width).
+            state: where the edge begins, (batch, channels, height, width).
             weights: (ops,), or (batch, ops) with weights of its own for each example.
             active: the one operation to compute; None computes all.
-            known: what the edges that leave x have in common, as far as it is computed; grows.
 
         Returns:
             The mixture, or None where it is zero because nothing but `none` is computed.
@@ -84,7 +71,7 @@ class MixedEdge(nn.Module):
         total: Tensor | None = None
         for column in columns:
             if column != self.none:
-                term = weighted(self.ops[column], x, factors[column], known)
+                term = weighted(self.ops[column], state, factors[column])
                 total = term if total is None else total.add_(term)
         return total
 
@@ -111,11 +98,8 @@ class Supernet(nn.Module):
             active: the one operation to compute on each edge; None computes all.
         """
 
-        known: dict[Tensor, dict[str, Tensor]] = {}  # tensors are compared by identity
-
-        def run_edge(edge: nn.Module, row: int, h: Tensor) -> Tensor | None:
-            chosen = None if active is None else active[row]
-            return edge(h, weights[..., row, :], chosen, known.setdefault(h, {}))
+        def run_edge(edge: nn.Module, row: int, state: State) -> Tensor | None:
+            return edge(state, weights[..., row, :], None if active is None else active[row])
 
         return self.body(x, run_edge)
 

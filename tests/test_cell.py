@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Body, Cell, ReductionBlock, Skeleton
+from cells.cell import Body, Cell, ReductionBlock, Skeleton, State
 from cells.errors import InputError
-from cells.ops import Zero, build_op
+from cells.ops import OPS, Zero, build_op
 from cells.space import SPACES, SearchSpace
 
 EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
@@ -19,11 +19,11 @@ def pools(row: int, channels: int, stride: int) -> nn.Module:
     return build_op("avg_pool_3x3", channels, stride)
 
 
-def call(edge: nn.Module, row: int, x: Tensor) -> Tensor:
-    return edge(x)
+def call(edge: nn.Module, row: int, state: State) -> Tensor:
+    return state.run(edge)
 
 
-def absent(edge: nn.Module, row: int, x: Tensor) -> None:
+def absent(edge: nn.Module, row: int, state: State) -> None:
     return None
 
 
@@ -85,7 +85,7 @@ def test_the_stem_divides_the_image_and_rounds_up(
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_node_without_edges_is_zero(space: SearchSpace, stride: int) -> None:
     width = 3 * (space.num_nodes if space.concat else 1)
-    inputs = [torch.randn(2, 3, 7, 5)] * space.num_inputs
+    inputs = [State(torch.randn(2, 3, 7, 5))] * space.num_inputs
 
     def build(make_edge) -> Cell:
         kind = space.kinds[-1]
@@ -108,14 +108,14 @@ def test_a_node_is_the_sum_of_its_edges() -> None:
         space, "cell", (1,), (False,), 1, 1, nn.BatchNorm2d, lambda r, c, s: nn.Identity()
     ).double()
 
-    def scale(edge: nn.Module, row: int, x: Tensor) -> Tensor:
-        return x * (row + 2)
+    def scale(edge: nn.Module, row: int, state: State) -> Tensor:
+        return state.x * (row + 2)
 
     # Rows (0→1), (0→2), (1→2), (0→3), (1→3), (2→3) have the factors 2 … 7.
     first = 2
     second = 3 + 4 * first
     third = 5 + 6 * first + 7 * second
-    out = cell([torch.ones(1, 1, 2, 2, dtype=torch.float64)], scale)
+    out = cell([State(torch.ones(1, 1, 2, 2, dtype=torch.float64))], scale)
     assert torch.equal(out, torch.full_like(out, third))
 
 
@@ -126,12 +126,13 @@ def test_a_darts_cell_concatenates_its_nodes_and_numbers_rows_by_kind() -> None:
     )
     cell.inputs = nn.ModuleList([nn.Identity(), nn.Identity()])
 
-    def only(edge: nn.Module, row: int, x: Tensor) -> Tensor | None:
+    def only(edge: nn.Module, row: int, state: State) -> Tensor | None:
+        x = state.x
         # Of the reduction cell's rows, which begin at 14: 0→2, 1→3, 2→4 and 4→5.
         return {14: 2 * x, 17: 3 * x, 21: 5 * x, 27: 7 * x}.get(row)
 
     a, b = torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 100.0)
-    out = cell([a, b], only)
+    out = cell([State(a), State(b)], only)
     assert out[0, :, 0, 0].tolist() == [2, 300, 10, 70]
 
 
@@ -160,13 +161,33 @@ def test_gradients_reach_the_edges_in_channels_last_memory() -> None:
     cell = Cell(space, "normal", (4, 4), (False, False), 4, 1, nn.BatchNorm2d, lambda *_: Zero(1))
     layouts = []
 
-    def run_edge(edge: nn.Module, row: int, x: Tensor) -> Tensor:
-        y = x * 2
+    def run_edge(edge: nn.Module, row: int, state: State) -> Tensor:
+        y = state.x * 2
         y.register_hook(
             lambda grad: layouts.append(grad.is_contiguous(memory_format=torch.channels_last))
         )
         return y
 
-    inputs = [torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)] * 2
-    cell(inputs, run_edge).square().sum().backward()
+    x = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    cell([State(x), State(x)], run_edge).square().sum().backward()
     assert layouts == [True] * 14
+
+
+def test_a_state_runs_common_layers_once() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 6, 6)
+    ops = [build_op(name, 4, 1) for name in OPS if name != "none"]
+    calls = []
+    for op in ops:
+        for layer in op.modules():
+            if not list(layer.children()):
+                layer.register_forward_hook(lambda m, args, out: calls.append(repr(m)))
+    expected = [op(x) for op in ops]
+    state = State(x)
+    calls.clear()
+    for op, out in zip(ops, expected, strict=True):
+        torch.testing.assert_close(state.run(op), out)
+    # The second rectifier of each separable convolution works in place.
+    assert calls.count("ReLU()") == calls.count("Identity()") == 1
+    assert calls.count("ReLU(inplace=True)") == 2
+    assert sum("Pool" in call for call in calls) == 2

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nas
 import retrain as script
-from cells.cell import Skeleton
+from cells.cell import Skeleton, State
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
@@ -245,11 +245,11 @@ def test_drop_path_keeps_expectations() -> None:
     network = Network(read_genotype(CELL), Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1))
     network.drop_path = 0.3
     torch.manual_seed(0)
-    out = network._run_edge(nn.ReLU(), 0, torch.ones(100_000, 1, 1, 1)).flatten()
+    out = network._run_edge(nn.ReLU(), 0, State(torch.ones(100_000, 1, 1, 1))).flatten()
     assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
     deviation = math.sqrt(0.3 / 0.7 / len(out))  # of the mean of n examples
     assert abs(float(out.mean()) - 1) < 4 * deviation
-    assert torch.equal(network.eval()._run_edge(nn.ReLU(), 0, out), out)
+    assert torch.equal(network.eval()._run_edge(nn.ReLU(), 0, State(out)), out)
 
 
 def test_drop_path_leaves_the_identity_alone() -> None:

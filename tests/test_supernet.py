@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Body, Cell, Skeleton
+from cells.cell import Body, Cell, Skeleton, State
 from cells.conv import DepthwiseConv2d
 from cells.genotype import Genotype
 from cells.network import Network, inherit
@@ -160,9 +160,9 @@ def test_a_mixed_edge_is_the_weighted_sum_of_its_candidates() -> None:
     x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
     weights = torch.tensor([0.4, 0.3, 0.05, 0.05, 0.2], dtype=torch.float64)
     expected = sum(w * op(x) for w, op in zip(weights, edge.ops, strict=True))
-    torch.testing.assert_close(edge(x, weights, None, {}), expected)
-    torch.testing.assert_close(edge(x, weights, 2, {}), weights[2] * edge.ops[2](x))
-    assert edge(x, weights, space.none, {}) is None
+    torch.testing.assert_close(edge(State(x), weights, None), expected)
+    torch.testing.assert_close(edge(State(x), weights, 2), weights[2] * edge.ops[2](x))
+    assert edge(State(x), weights, space.none) is None
 
 
 @EACH_SPACE
@@ -206,10 +206,10 @@ def test_candidates_are_every_operation_of_every_cell(space: SearchSpace) -> Non
 def plain_supernet(supernet: Supernet, x: Tensor, weights: Tensor) -> Tensor:
     """The definition: every operation of every edge by itself, then the weighted sum."""
 
-    def run_edge(edge: nn.Module, row: int, h: Tensor) -> Tensor:
+    def run_edge(edge: nn.Module, row: int, state: State) -> Tensor:
         assert isinstance(edge, MixedEdge)
         terms = zip(weights[row], edge.ops, strict=True)
-        return sum((w * op(h) for w, op in terms), torch.zeros(()))
+        return sum((w * op(state.x) for w, op in terms), torch.zeros(()))
 
     return supernet.body(x, run_edge)
 
@@ -251,4 +251,4 @@ def test_common_work_is_done_once_per_state() -> None:
     states = 5  # two inputs, three nodes; nothing leaves the last node
     assert calls.count(nn.MaxPool2d) == states
     separable = 2 * 14  # the second half of each has a rectifier of its own
-    assert calls.count(nn.ReLU) == 2 + states + separable  # two inputs are projected first
+    assert calls.count(nn.ReLU) == 1 + states + separable  # both inputs are the stem
