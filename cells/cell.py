@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cells.conv import Subsample
 from cells.errors import InputError
 from cells.ops import FactorizedReduce, Norm, relu_conv_norm
 from cells.space import SearchSpace
@@ -20,10 +21,19 @@ MakeEdge = Callable[[int, int, int], nn.Module | None]
 """(row of the architecture table, channels, stride) -> module, or None for an absent edge."""
 
 
+COMMON = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d, Subsample)
+"""Types of layers whose text says all about them, if they have no parameters and no buffers."""
+
+
+def _is_common(layer: nn.Module) -> bool:
+    return type(layer) in COMMON and next(chain(layer.parameters(), layer.buffers()), None) is None
+
+
 class State:
     """A tensor between operations, and what they have in common.
 
-    Operations that leave one state begin with the same rectifiers and pools.
+    Operations that leave one state begin with the same rectifiers and pools, which are computed
+    once: layers of the types in `COMMON`.
 
     Attributes:
         x: (batch, channels, height, width).
@@ -34,7 +44,7 @@ class State:
         self._made: dict[str, Tensor] = {}
 
     def begin(self, op: nn.Module) -> tuple[Tensor, list[nn.Module]]:
-        """Runs the layers at an operation's beginning that have no parameters, each once.
+        """Runs the common layers at an operation's beginning, unless that has been done.
 
         Returns:
             What these layers make of x, which is not to be changed in place, and the layers to
@@ -42,7 +52,7 @@ class State:
         """
         layers = list(op) if isinstance(op, nn.Sequential) else [op]
         x, key = self.x, ""
-        while layers and not any(True for _ in chain(layers[0].parameters(), layers[0].buffers())):
+        while layers and _is_common(layers[0]):
             layer = layers.pop(0)
             key += repr(layer)
             if key not in self._made:
