@@ -19,7 +19,7 @@ SIZES: dict[str, tuple[tuple[int, ...], str]] = {
     "cells": ((3, 8, 20), "1, less what halved images save: later cells cost less"),
     "channels": ((8, 16, 36), "1 where memory bounds, 2 in pointwise convolutions"),
     "batch": ((16, 32, 64, 128), "1"),
-    "candidates": ((2, 4, 8), "about 1: one after another from the space's list"),
+    "candidates": ((2, 4, 8), "about 1: evenly from the space's list, so of all kinds"),
     "side": ((16, 32, 64), "2"),
     "lams": ((1, 2, 4), "1: a pass for each λ"),
 }

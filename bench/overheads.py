@@ -9,10 +9,12 @@
 """
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,8 @@ def five_lams(epochs: int) -> tuple[float, float]:
 
     def run(config: SearchConfig, folder: Path) -> float:
         start = time.perf_counter()
-        search(config, folder)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            search(config, folder)
         return time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as name:

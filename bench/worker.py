@@ -69,11 +69,17 @@ class Worker:
 
     def _ask(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(what + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        try:
+            self._process.stdin.write(what + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
-            raise RuntimeError(f"the worker of {self.case} ended: see its message above")
+            raise RuntimeError(
+                f"the worker of {self.case} ended: see its message above; if there is none, "
+                "memory ran out"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -108,12 +114,15 @@ def noise(num_train: int, side: int, num_classes: int) -> ImageData:
 def our_step(case: dict[str, Any]) -> tuple[Callable[[], None], torch.device]:
     """A preset with some of its settings changed.
 
-    `side` is that of its images; `candidates` leaves that many of its space's operations.
+    `side` is that of its images; `candidates` leaves that many of its space's operations, taken
+    evenly from its list.
     """
     changes = {"warmup_epochs": 0} | case.get("changes", {})
     if "candidates" in case:
         space = find_space(PRESETS[case["preset"]].space)
-        SPACES["fewer"] = replace(space, name="fewer", ops=space.ops[: case["candidates"]])
+        SPACES["fewer"] = replace(
+            space, name="fewer", ops=space.ops[:: len(space.ops) // case["candidates"]]
+        )
         changes["space"] = "fewer"
     config = replace(PRESETS[case["preset"]], **changes)
     processes = start_processes(config.device)

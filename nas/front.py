@@ -78,7 +78,8 @@ class Front:
     def logits(self, lams: Tensor) -> Tensor:
         """Architecture logits (n, edges, ops) on the CPU, for λs (n, num_costs) in float64."""
         device = next(self.hypernet.parameters()).device
-        return self.hypernet(self.lam_range.unit(lams).to(device)).float().cpu()
+        # A view of a parameter, as a constant table gives, needs gradients even under no_grad.
+        return self.hypernet(self.lam_range.unit(lams).to(device)).detach().float().cpu()
 
     def choices(self, lams: Tensor) -> Tensor:
         """Discrete architectures (n, edges) for λs (n, num_costs)."""

@@ -21,6 +21,7 @@ from cells.space import find_space
 from nas import checkpoint, front
 from nas.config import SearchConfig
 from nas.front import BUDGET_GRID, Front, build_front_hypernet, pareto, parse_bound, read_rows
+from nas.hypernet import HYPERNETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -193,6 +194,15 @@ def test_the_front_of_a_search_for_one_lam_holds_it_alone() -> None:
     assert single.at(0.3).lam == single.within(params=1e9).lam == {"params": 0.3}
     with pytest.raises(InputError, match=r"outside the searched range 0\.3 … 0\.3:"):
         single.at(0.31)
+
+
+@pytest.mark.parametrize("hypernet", HYPERNETS)
+def test_logits_need_no_gradient(hypernet: str) -> None:
+    """A view of a parameter, as a constant table gives, would need one even under no_grad."""
+    some = random_front()
+    config = dataclasses.replace(some.config, hypernet=hypernet)
+    front = Front(config, build_front_hypernet(config, some.tables), some.tables)
+    assert not front.logits(front.lam_range.grid(3)).requires_grad
 
 
 # -------------------------------------------------------------------- command line
