@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,8 +65,15 @@ class Worker:
     def close(self) -> dict[str, Any]:
         """Ends the process. Returns its peak memory in GiB, and the machine."""
         answer = self._ask("end")
-        self._process.wait()
+        self._end()
         return answer
+
+    def _end(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        self._process.wait()
 
     def _ask(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -76,6 +84,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
+            self._end()
             raise RuntimeError(
                 f"the worker of {self.case} ended: see its message above; if there is none, "
                 "memory ran out"

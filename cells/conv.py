@@ -3,7 +3,8 @@
 On a CPU torch hands convolutions to oneDNN. Its quick depthwise kernels leave two cases of DARTS'
 candidates to reference code, ten times slower and more: gradients of dilated convolutions, and
 weight gradients of undilated ones wider than three pixels. Both are rewritten here as cases that
-are quick, exactly: only the order of summation differs. Elsewhere the layer is a plain `nn.Conv2d`.
+are quick, exactly: only the order of summation differs. On other devices, and where no gradient is
+asked for, the layer is a plain `nn.Conv2d`.
 """
 
 from typing import Any
@@ -33,14 +34,13 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if input.device.type != "cpu":
-            return super()._conv_forward(input, weight, bias)
         stride, dilation = self.stride[0], self.dilation[0]
-        if dilation == 1:
-            return _convolve(input, weight, stride)
-        if stride == 1:
-            phases = _split_phases(input, dilation)
-            return _join_phases(_convolve(phases, weight, 1), dilation, input.shape)
+        if input.device.type == "cpu" and torch.is_grad_enabled():  # forwards alone torch is quick
+            if dilation == 1:
+                return _convolve(input, weight, stride)
+            if stride == 1:
+                phases = _split_phases(input, dilation)
+                return _join_phases(_convolve(phases, weight, 1), dilation, input.shape)
         return super()._conv_forward(input, weight, bias)
 
 

@@ -35,6 +35,8 @@ def test_outputs_and_gradients_are_those_of_the_plain_convolution(
     conv, x = layer_and_input(kernel, stride, dilation, size)
     y, expected = conv(x.contiguous(memory_format=memory)), plain(conv, x)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
     grad = torch.randn_like(expected)
     inputs = (x, conv.weight)
     for a, b in zip(

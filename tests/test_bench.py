@@ -1,0 +1,121 @@
+"""The benchmarks' own arithmetic, and a worker that works."""
+
+import sys
+
+import pytest
+
+from bench import __main__ as bench_main
+from bench import growth, overheads, processes, steps
+from bench.worker import Worker, noise, take_turns
+from nas.config import PRESETS
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_is_that_of_a_power_law(power: float) -> None:
+    values = [3.0, 8.0, 20.0]
+    assert growth.exponent(values, [7 * v**power for v in values]) == pytest.approx(power)
+
+
+def test_growth_changes_one_size_at_a_time() -> None:
+    base = growth.case(2)
+    for name, (values, _) in growth.SIZES.items():
+        for value in values:
+            case = growth.case(2, **{name: value})
+            flat, other = (
+                c["changes"] | {k: c[k] for k in c if k != "changes"} for c in (base, case)
+            )
+            assert sum(flat[key] != other[key] for key in flat) == (value != growth.BASE[name])
+
+
+def test_a_table_takes_the_place_of_the_last_one() -> None:
+    page = "a\n<!-- steps -->\n<!-- end steps -->\nb\n"
+    for table in ("one\n", "two\\1\n"):
+        page = bench_main.insert(page, "steps", table)
+    assert page == "a\n<!-- steps -->\n\ntwo\\1\n\n<!-- end steps -->\nb\n"
+    with pytest.raises(ValueError, match="no place for growth"):
+        bench_main.insert(page, "growth", "")
+    for part in bench_main.PARTS:
+        assert bench_main.insert(bench_main.PAGE.read_text(), part, "new table")
+
+
+def test_the_reference_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    with pytest.raises(SystemExit):
+        bench_main.main()
+    assert "steps needs --reference PATH" in capsys.readouterr().err
+
+
+def test_ratios_are_to_the_first_case_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"base": [8.0, 9.0, 20.0], "theirs": [4.0, 9.0, 10.0], "ours": [2.0, 3.0, 4.0]}
+    groups = []
+
+    class Fake:
+        def __init__(self, case: dict) -> None:
+            self.name = case["name"]
+
+        def close(self) -> dict:
+            return {"gib": 2.0 if self.name == "base" else 1.0, "machine": {}}
+
+    def turns(workers: list, rounds: int) -> list:
+        groups.append([w.name for w in workers])
+        return [[steps_cost(s) for s in seconds[w.name]] for w in workers]
+
+    def steps_cost(value: float) -> object:
+        return type("Cost", (), {"seconds": value})()
+
+    monkeypatch.setattr(steps, "Worker", Fake)
+    monkeypatch.setattr(steps, "take_turns", turns)
+    cases = {
+        "base": {"name": "base", "reference": ""},
+        "theirs": {"name": "theirs", "reference": ""},
+        "ours": {"name": "ours"},
+    }
+    rows = {row["case"]: row for row in steps.compare(cases, 3)}
+    assert groups == [["base", "theirs"], ["base", "ours"]]
+    assert (rows["theirs"]["faster"], rows["ours"]["faster"]) == (2.0, 4.0)
+    assert (rows["ours"]["least"], rows["ours"]["most"]) == (3.0, 5.0)
+    assert rows["ours"]["seconds"] == 3.0 and rows["ours"]["memory"] == 0.5
+    assert "| ours | 3.00 | 4.00 (3.00–5.00) | 1.00 | 0.50 |" in steps.table(list(rows.values()))
+
+
+def test_noise_has_every_class() -> None:
+    data = noise(40, 9, 10)
+    assert data.train.images.shape == (40, 3, 9, 9)
+    assert data.train.labels.bincount().tolist() == [4] * 10
+
+
+def test_a_worker_steps_and_tells_its_memory() -> None:
+    changes = {"channels": 4, "batch_size": 10, "num_cells": 1, "device": "cpu"}
+    case = {"preset": "digits", "threads": 1, "side": 8, "candidates": 4, "changes": changes}
+    worker = Worker(case)
+    (costs,) = take_turns([worker], 2, warm_up=1)
+    assert len(costs) == 2 and all(cost.seconds > 0 for cost in costs)
+    end = worker.close()
+    assert 0 < end["gib"] < 4 and end["machine"]["threads"] == 1
+
+
+def test_a_worker_that_fails_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    worker = Worker({"preset": "digits", "changes": {"relax": "no such thing"}})
+    with pytest.raises(RuntimeError, match=r"no such thing.* ended: see its message above"):
+        worker.step()
+    assert "unknown relaxation" in capfd.readouterr().err
+
+
+def test_tables_hold_what_was_measured() -> None:
+    found = {"conditioned": 1.01, "five": 50.0, "one": 10.0, "thousand": 3.7}
+    text = overheads.table(found | {"data": {"softmax": (1.5, 300.0)}})
+    assert "1.010" in text and "5.00 (50 s over 10 s)" in text and "0.50 %" in text
+    rows = [
+        {"relax": "softmax", "processes": p, "threads": t, "seconds": s, "bytes": 63_000_000}
+        for p, t, s in ((1, 1, 4.0), (2, 1, 2.0))
+    ]
+    text = processes.table(rows)
+    assert "| softmax | 2 × 1 | 2.00 | 2.00 |" in text
+    assert "PCIe 5 ×16 (63 GB/s): 1000 µs between 2 processes, 1750 µs between 8" in text
+
+
+def test_the_cases_are_searches() -> None:
+    for case in steps.cases(bench_main.PAGE, 2, {"num_cells": 3, "channels": 16}).values():
+        assert "reference" in case or case["preset"] in PRESETS
