@@ -54,8 +54,8 @@ def measure(steps: int, threads: int) -> list[dict[str, Any]]:
     for name, (values, _) in SIZES.items():
         for value in values:
             worker = Worker(case(threads, **{name: value}))
-            (costs,) = take_turns([worker], steps, warm_up=1)
-            seconds = statistics.median(cost.seconds for cost in costs)
+            (times,) = take_turns([worker], steps, warm_up=1)
+            seconds = statistics.median(times)
             rows.append(
                 {"size": name, "value": value, "seconds": seconds, "gib": worker.close()["gib"]}
             )

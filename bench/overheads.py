@@ -50,10 +50,11 @@ def conditioned(rounds: int, threads: int) -> float:
         Worker({"preset": "cifar10", "threads": threads, "changes": changes | extra})
         for extra in (single, {})
     ]
-    costs = take_turns(workers, rounds)
+    single_times, conditioned_times = take_turns(workers, rounds)
     for worker in workers:
         worker.close()
-    return statistics.median(b.seconds / a.seconds for a, b in zip(*costs, strict=True))
+    ratios = [b / a for a, b in zip(single_times, conditioned_times, strict=True)]
+    return statistics.median(ratios)
 
 
 def data_share(relax: str, threads: int) -> tuple[float, float]:

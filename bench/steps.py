@@ -58,33 +58,36 @@ def compare(chosen: dict[str, dict[str, Any]], rounds: int) -> list[dict[str, An
 def _compare(chosen: dict[str, dict[str, Any]], rounds: int) -> dict[str, dict[str, Any]]:
     """Measures one group."""
     workers = [Worker(case) for case in chosen.values()]
-    costs = take_turns(workers, rounds)
+    seconds = take_turns(workers, rounds)
     ends = [worker.close() for worker in workers]
     rows = {}
-    for name, found, end in zip(chosen, costs, ends, strict=True):
-        ratios = [a.seconds / b.seconds for a, b in zip(costs[0], found, strict=True)]
+    for name, found, end in zip(chosen, seconds, ends, strict=True):
+        ratios = [a / b for a, b in zip(seconds[0], found, strict=True)]
         rows[name] = {
             "case": name,
-            "seconds": statistics.median(cost.seconds for cost in found),
+            "seconds": statistics.median(found),
             "faster": statistics.median(ratios),
             "least": min(ratios),
             "most": max(ratios),
             "gib": end["gib"],
             "memory": end["gib"] / ends[0]["gib"],
             "machine": end["machine"],
+            "gpu": end["gpu"],
         }
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """The rows as Markdown, with seconds only from a GPU: those of a shared CPU tell little."""
+    gpu = rows[0]["gpu"]
     lines = [
-        "| one step | s | times faster (range over rounds) | peak GiB | share |",
-        "|---|--:|--:|--:|--:|",
+        f"| one step |{' s |' * gpu} times faster (range over rounds) | peak GiB | share |",
+        f"|---|{'--:|' * gpu}--:|--:|--:|",
     ]
     for row in rows:
+        seconds = f" {row['seconds']:.3f} |" if gpu else ""
         lines.append(
-            f"| {row['case']} | {row['seconds']:.2f} | "
+            f"| {row['case']} |{seconds} "
             f"{row['faster']:.2f} ({row['least']:.2f}–{row['most']:.2f}) | "
             f"{row['gib']:.2f} | {row['memory']:.2f} |"
         )

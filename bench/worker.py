@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -36,15 +36,6 @@ from nas.searcher import Searcher
 GIB = 2**30
 
 
-class Cost(NamedTuple):
-    """What one step took."""
-
-    seconds: float
-    """On the wall."""
-    cpu_seconds: float
-    """Of the processor, over all threads."""
-
-
 class Worker:
     """The other end of a worker process."""
 
@@ -57,13 +48,13 @@ class Worker:
             text=True,
         )
 
-    def step(self) -> Cost:
-        """Makes one step."""
-        answer = self._ask("step")
-        return Cost(answer["seconds"], answer["cpu_seconds"])
+    def step(self) -> float:
+        """Makes one step. Returns its seconds on the wall."""
+        seconds: float = self._ask("step")["seconds"]
+        return seconds
 
     def close(self) -> dict[str, Any]:
-        """Ends the process. Returns its peak memory in GiB, and the machine."""
+        """Ends the process. Returns its peak memory in GiB, the machine, whether it was a GPU."""
         answer = self._ask("end")
         self._end()
         return answer
@@ -93,15 +84,15 @@ class Worker:
         return answer
 
 
-def take_turns(workers: Sequence[Worker], rounds: int, warm_up: int = 2) -> list[list[Cost]]:
-    """Lets each worker make a step, round after round. Returns the costs [worker][round]."""
-    costs: list[list[Cost]] = [[] for _ in workers]
+def take_turns(workers: Sequence[Worker], rounds: int, warm_up: int = 2) -> list[list[float]]:
+    """Lets each worker make a step, round after round. Returns the seconds [worker][round]."""
+    seconds: list[list[float]] = [[] for _ in workers]
     for number in range(warm_up + rounds):
-        for worker, found in zip(workers, costs, strict=True):
-            cost = worker.step()
+        for worker, found in zip(workers, seconds, strict=True):
+            step = worker.step()
             if number >= warm_up:
-                found.append(cost)
-    return costs
+                found.append(step)
+    return seconds
 
 
 def noise(num_train: int, side: int, num_classes: int) -> ImageData:
@@ -213,17 +204,17 @@ def main() -> None:
     for line in sys.stdin:
         answer: dict[str, Any] = {}
         if line.strip() == "step":
-            start, cpu_start = time.perf_counter(), time.process_time()
+            start = time.perf_counter()
             step()
             if cuda:
                 torch.cuda.synchronize()
             answer["seconds"] = time.perf_counter() - start
-            answer["cpu_seconds"] = time.process_time() - cpu_start
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
             if cuda:
                 peak = torch.cuda.max_memory_allocated()
-            answer = {"gib": peak / GIB, "machine": describe_machine(start_processes(device.type))}
+            machine = describe_machine(start_processes(device.type))
+            answer = {"gib": peak / GIB, "machine": machine, "gpu": cuda}
         print(json.dumps(answer), file=answers, flush=True)
         if "gib" in answer:
             return
