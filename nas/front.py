@@ -170,23 +170,8 @@ def tables_from_state(tables: Mapping[str, Any]) -> dict[str, CostTable]:
     return {name: CostTable(name, t["base"], t["table"]) for name, t in tables.items()}
 
 
-def pareto(accuracies: Sequence[float], costs: Sequence[Sequence[float]]) -> list[bool]:
-    """Which points no other one dominates.
-
-    Args:
-        accuracies: of each point, the larger the better.
-        costs: of each point, one number per kind of cost, the smaller the better.
-    """
-    points = [(-a, *c) for a, c in zip(accuracies, costs, strict=True)]
-
-    def dominated(p: tuple[float, ...]) -> bool:
-        return any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in points)
-
-    return [not dominated(p) for p in points]
-
-
 def read_rows(run: Path) -> list[dict[str, Any]]:
-    """Reads `front.csv`: numbers as floats, `pareto` as bool.
+    """Reads `front.csv`: numbers as floats, `True` and `False` as bools.
 
     Raises:
         InputError: if the run has no front yet.
@@ -196,10 +181,14 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} does not exist: finish the search with --resume {run}")
     with open(path, newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = []
+        truths = {"True": True, "False": False}
         for row in csv.DictReader(file):
-            text = {k: row[k] for k in ("genotype", "file")}
-            numbers = {k: float(v) for k, v in row.items() if k not in (*text, "pareto")}
-            rows.append({**numbers, **text, "pareto": row["pareto"] == "True"})
+            rows.append(
+                {
+                    k: v if k in ("genotype", "file") else truths[v] if v in truths else float(v)
+                    for k, v in row.items()
+                }
+            )
     return rows
 
 
@@ -247,7 +236,8 @@ def _command() -> None:
         if args.out is not None:
             raise InputError("--out is for one cell: say which with --lam or --at-most")
         rows = read_rows(args.run)
-        names = [k for k in rows[0] if not k.startswith(("expected_", "lam_last"))]
+        kept_back = ("expected_", "lam_last", "lams", "rises_", "floor_", "ceiling_")
+        names = [k for k in rows[0] if not k.startswith(kept_back)]
         print("  ".join(f"{name:>12}" for name in names))
         for row in rows:
             cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())

@@ -10,10 +10,11 @@ import torch
 
 from cells.supernet import Supernet
 from nas.augment import Split, normalise
+from nas.diagnostics import diagnose
 from nas.draw import draw_genotype, draw_supernet_cell
-from nas.elbo import entropy
-from nas.front import Front, pareto
+from nas.front import Front
 from nas.metrics import Average, accuracy
+from nas.pareto import pareto
 from nas.plot import draw_front
 from nas.runtime import stream, write_atomically
 
@@ -54,13 +55,17 @@ def draw_part(split: Split, count: int, seed: int) -> Split:
 def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[str, Any]]:
     """One row per cell of the front, in order of λ, equal cells merged.
 
+    `lams` counts the λs of the grid that give the cell, `rises_…` those of them at which the cost
+    is higher than at the λ before; `floor_…` and `ceiling_…` mark cells than which the space has
+    none cheaper, or dearer; `parameter_free` is the share of its edges without parameters.
+
     Args:
         scores: accuracy of every discrete architecture on the grid of λs.
     """
     lams = front.lam_range.grid(front.config.grid)
-    logits = front.logits(lams)
-    cells = [tuple(c) for c in front.choices(lams).tolist()]
-    probs = logits.softmax(dim=-1)
+    probs = front.logits(lams).softmax(dim=-1)
+    found = diagnose(front, lams)
+    cells = [tuple(c) for c in found.choices.tolist()]
     rows: list[dict[str, Any]] = []
     for choices in dict.fromkeys(cells):
         where = [i for i, other in enumerate(cells) if other == choices]
@@ -73,7 +78,14 @@ def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[
             | {f"expected_{n}": float(t.expected(probs[first])) for n, t in front.tables.items()}
             | {n: t.total(choices) for n, t in front.tables.items()}
             | {
-                "entropy": float(entropy(logits[first])),
+                "lams": len(where),
+                "entropy": float(found.entropy[first]),
+                "parameter_free": float(found.parameter_free[first]),
+            }
+            | {f"rises_{n}": int(found.rises[n][where].sum()) for n in names}
+            | {f"floor_{n}": bool(found.floor[n][first]) for n in names}
+            | {f"ceiling_{n}": bool(found.ceiling[n][first]) for n in names}
+            | {
                 "accuracy": scores[choices],
                 "genotype": genotype.id,
                 "file": f"genotypes/{len(rows):02d}-{genotype.id}.json",

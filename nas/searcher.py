@@ -16,6 +16,7 @@ from cells.errors import InputError
 from nas import bilevel, checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData
+from nas.diagnostics import diagnose
 from nas.elbo import Sample, Terms, entropy
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
@@ -350,10 +351,11 @@ def search(
             if processes.is_main:
                 print(f"stopped at step {searcher.step}; go on with --resume {path}")
             sys.exit(128 + stopped)
+        front = searcher.front()
         rows = processes.in_main(
             lambda: write_report(
                 path,
-                searcher.front(),
+                front,
                 searcher.supernet,
                 searcher.problem.val,
                 searcher.problem.data.mean,
@@ -361,6 +363,7 @@ def search(
             )
         )
         if rows is not None:
+            print(diagnose(front, front.lam_range.grid(config.grid)).text())
             members = sum(row["pareto"] for row in rows)
             print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
             print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")

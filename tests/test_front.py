@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cells.cost import CostTable
 from cells.errors import InputError
@@ -20,7 +18,7 @@ from cells.notation import read_genotype
 from cells.space import find_space
 from nas import checkpoint, front
 from nas.config import SearchConfig
-from nas.front import BUDGET_GRID, Front, build_front_hypernet, pareto, parse_bound, read_rows
+from nas.front import BUDGET_GRID, Front, build_front_hypernet, parse_bound, read_rows
 from nas.hypernet import HYPERNETS
 
 ROOT = Path(__file__).parent.parent
@@ -168,24 +166,6 @@ def test_what_is_no_budget_is_refused(text) -> None:
     with pytest.raises(InputError) as error:
         parse_bound(text)
     assert str(error.value).startswith(f"cannot read the budget {text!r}: write for example")
-
-
-small = st.integers(0, 3)
-
-
-@given(st.lists(st.tuples(small, small, small), min_size=1, max_size=12))
-def test_pareto_members_are_those_that_nothing_dominates(points) -> None:
-    accuracies, costs = [p[0] for p in points], [p[1:] for p in points]
-    members = pareto(accuracies, costs)
-    for i, member in enumerate(members):
-        dominators = [
-            j
-            for j in range(len(points))
-            if accuracies[j] >= accuracies[i]
-            and all(costs[j][k] <= costs[i][k] for k in range(2))
-            and points[j] != points[i]
-        ]
-        assert member == (not dominators)
 
 
 def test_the_front_of_a_search_for_one_lam_holds_it_alone() -> None:

@@ -14,6 +14,7 @@ LAYERS = (
     "nas.family",
     "nas.searcher nas.retrainer",
     "nas.report nas.trainer nas.problem",
+    "nas.diagnostics",
     "nas.recipe",
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.config cells.network",
@@ -25,7 +26,7 @@ LAYERS = (
     "cells.genotype",
     "cells.ops cells.space nas.complexity",
     "cells.conv",
-    "cells.strict_json nas.commandline nas.runtime nas.folder",
+    "cells.strict_json nas.commandline nas.runtime nas.folder nas.pareto",
     "cells.errors",
 )
 

@@ -26,7 +26,8 @@ from nas.report import draw_part, front_rows, supernet_accuracy
 SPACE = find_space("nasbench201")
 COLUMNS = [
     "lam_params", "lam_last_params", "expected_params", "expected_flops", "expected_latency",
-    "params", "flops", "latency", "entropy", "accuracy", "genotype", "file", "pareto",
+    "params", "flops", "latency", "lams", "entropy", "parameter_free", "rises_params",
+    "floor_params", "ceiling_params", "accuracy", "genotype", "file", "pareto",
 ]  # fmt: skip
 
 
