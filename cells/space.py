@@ -1,5 +1,6 @@
 """Search spaces: which cells exist, how their nodes are joined, what may stand on an edge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,6 +49,24 @@ class SearchSpace:
     def none(self) -> int:
         """Column of the operation that stands for an absent edge."""
         return self.ops.index("none")
+
+    def connected(self, choices: Sequence[int]) -> bool:
+        """Whether the output of every kind of cell depends on its inputs.
+
+        Args:
+            choices: operation of each edge, `num_edges` column numbers.
+        """
+        last = self.num_inputs + self.num_nodes - 1
+        for kind in self.kinds:
+            reached = set(range(self.num_inputs))
+            for (source, target), op in zip(
+                self.cell_edges, choices[self.first_edge(kind) :], strict=False
+            ):
+                if source in reached and op != self.none:
+                    reached.add(target)
+            if not (len(reached) > self.num_inputs if self.concat else last in reached):
+                return False
+        return True
 
     def first_edge(self, kind: str) -> int:
         """Row at which the edges of one kind of cell begin."""

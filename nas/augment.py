@@ -272,6 +272,16 @@ class Batches:
         return self._order
 
 
+def shrink(x: Tensor, factor: int) -> Tensor:
+    """Averages squares of pixels.
+
+    Args:
+        x: float (batch, channels, height, width).
+        factor: side of the squares, >= 1; what is left at the borders is averaged, too.
+    """
+    return x if factor == 1 else F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+
+
 def evaluation_batches(
     split: Split, batch_size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Iterator[tuple[Tensor, Tensor]]:

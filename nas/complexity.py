@@ -123,6 +123,29 @@ class LambdaRange:
         )
         return self.lam(unit_lams)
 
+    def spread(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws λs, log-uniform, one in each of `count` equal parts of every cost's range.
+
+        A Latin hypercube (McKay, Beckman, Conover, 1979): with several costs the parts are paired
+        at random.
+
+        Args:
+            count: number of draws.
+            generator: the source of randomness; the λs lie on its device.
+
+        Returns:
+            λs, float64 (count, num_costs); those of the first cost ascend.
+        """
+        device = generator.device
+        columns = []
+        for k in range(self.num_costs):
+            part = torch.arange(count, device=device)
+            if k:
+                part = torch.randperm(count, generator=generator, device=device)
+            inside = torch.rand(count, dtype=torch.float64, generator=generator, device=device)
+            columns.append((part + inside) / count)
+        return self.lam(torch.stack(columns, dim=1))
+
     def grid(self, count: int) -> Tensor:
         """λs evenly spaced in log λ, both ends included.
 

@@ -18,6 +18,8 @@ from nas.relax import RELAXATIONS, SCHEDULES
 
 WEIGHTS = ("point", "gaussian")
 ORDERS = ("first", "second", "exact")
+ESTIMATORS = ("relaxed", "score")
+TRAINED_CELLS = ("lambda", "prior")
 PRECISIONS = ("float32", "bfloat16")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
@@ -44,6 +46,8 @@ class SearchConfig:
     """Flip images at random, left to right."""
     cutout: int = 0
     """Side in pixels of a square that is erased at random; 0 for none."""
+    shrink: int = 1
+    """The supernet sees means of this many by this many pixels; costs stay those of full images."""
 
     # Space
     space: str = "nasbench201"
@@ -70,6 +74,8 @@ class SearchConfig:
     """Images per batch for which latency is measured."""
     arch_kl: float = 0.01
     """Price κ of KL(q(γ|λ) ‖ uniform), in nats per example per nat; 0 for none."""
+    arch_kl_end: float | None = None
+    """κ at the end of the search, reached exponentially from the warm-up's end; None keeps κ."""
 
     # Hypernetwork and relaxation
     hypernet: str = "gibbs"
@@ -88,6 +94,17 @@ class SearchConfig:
     """Temperature of the relaxation at the end."""
     temperature_schedule: str = "linear"
     """How the temperature changes: linear, exponential or constant."""
+    estimator: str = "relaxed"
+    """Architecture gradient: relaxed (through the operations' weights), or score (from sampled
+    cells, each of which counts for every λ)."""
+    cells_per_step: int = 8
+    """Cells that the score estimator draws at every step of the architecture."""
+    score_lams: int = 16
+    """λs for which they count."""
+    replay: int = 16
+    """Steps of the architecture whose cells the score estimator remembers."""
+    arch_every: int = 1
+    """Steps of the weights from one step of the architecture to the next."""
     discretise: str = "most_probable"
     """Rule from distribution to cell: most_probable, or strongest_inputs as in DARTS."""
 
@@ -103,7 +120,12 @@ class SearchConfig:
     epochs: int = 50
     """Passes over the training part."""
     warmup_epochs: int = 0
-    """Epochs at the start in which only the weights are trained, all operations alike."""
+    """Epochs at the start in which only the weights are trained, on cells of the prior."""
+    op_probs: tuple[float, ...] | None = None
+    """The prior: probabilities of the space's operations, in its order; None makes all alike."""
+    trained_cells: str = "lambda"
+    """Cells that train the weights after the warm-up: lambda (those of the hypernetwork) or
+    prior."""
     batch_size: int = 64
     """Images per step of each half, over all processes."""
     order: str = "first"
@@ -153,6 +175,8 @@ class SearchConfig:
             ("discretisation rule", self.discretise, RULES),
             ("weights", self.weights, WEIGHTS),
             ("order", self.order, ORDERS),
+            ("estimator", self.estimator, ESTIMATORS),
+            ("trained cells", self.trained_cells, TRAINED_CELLS),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
         ]
@@ -161,12 +185,30 @@ class SearchConfig:
                 raise unknown(what, value, choices)
         if len(set(self.costs)) != len(self.costs) or not self.costs:
             raise InputError(f"costs must be different and at least one, got {self.costs}")
+        if self.arch_kl_end is not None and not (self.arch_kl > 0 and self.arch_kl_end > 0):
+            raise InputError(
+                "an arch_kl that changes exponentially must be positive at both ends, got "
+                f"{self.arch_kl} and {self.arch_kl_end}"
+            )
         if "kl" in self.costs and self.weights != "gaussian":
             raise InputError("cost 'kl' needs a posterior: add --weights gaussian")
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"warmup_epochs must be at most epochs ({self.epochs}), got {self.warmup_epochs}"
             )
+        if self.estimator == "score":
+            for name, value in (("relax", "straight_through"), ("order", "first")):
+                if getattr(self, name) != value:
+                    raise InputError(
+                        f"estimator 'score' works with {name} {value!r}, got "
+                        f"{getattr(self, name)!r}: change one of them"
+                    )
+            if self.cells_per_step < 2:
+                raise InputError(
+                    "estimator 'score' compares cells: cells_per_step must be at least 2, "
+                    f"got {self.cells_per_step}"
+                )
+        self._check_op_probs()
         if not 0 < self.val_fraction < 1:
             raise InputError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
         for name, least in _LEAST.items():
@@ -181,6 +223,24 @@ class SearchConfig:
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must be less than 1, got {getattr(self, name)}")
         self.lam_range()
+
+    def _check_op_probs(self) -> None:
+        ops = SPACES[self.space].ops
+        probs = self.op_probs
+        if probs is None:
+            return
+        if len(probs) != len(ops):
+            raise InputError(
+                f"op_probs must have {len(ops)} values, for {', '.join(ops)}; got {len(probs)}"
+            )
+        if not all(p > 0 for p in probs) or abs(sum(probs) - 1) > 1e-6:
+            raise InputError(f"op_probs must be positive and add up to 1, got {probs}")
+
+    def arch_kl_price(self, fraction: float) -> float:
+        """κ when a share in [0, 1] of the search after its warm-up is over."""
+        if self.arch_kl_end is None:
+            return self.arch_kl
+        return self.arch_kl * (self.arch_kl_end / self.arch_kl) ** fraction
 
     def lam_range(self) -> LambdaRange:
         """The range of λ, one axis per cost.
@@ -210,7 +270,8 @@ class SearchConfig:
 
 _LEAST: dict[str, float] = {
     "image_size": 1, "crop_padding": 0, "cutout": 0, "channels": 1, "num_cells": 1,
-    "stem_stride": 1,
+    "stem_stride": 1, "shrink": 1, "cells_per_step": 1, "score_lams": 1, "replay": 1,
+    "arch_every": 1,
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,

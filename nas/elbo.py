@@ -19,6 +19,7 @@ from nas.hypernet import Hypernet
 from nas.metrics import accuracy
 from nas.posterior import kl
 from nas.relax import Relaxation
+from nas.score import Scored, expected_nll
 
 
 class Terms(NamedTuple):
@@ -61,8 +62,10 @@ class Sample(NamedTuple):
     """Seed of the noise of Gaussian weights."""
     temperature: float
     """Temperature of the relaxation."""
-    uniform: bool
-    """Whether all operations are equally likely, whatever the hypernetwork says."""
+    arch_kl_price: float
+    """κ, nats per example per nat."""
+    prior: bool
+    """Whether operations are as likely as before any search, whatever the hypernetwork says."""
 
 
 class NegativeElbo(nn.Module):
@@ -74,6 +77,7 @@ class NegativeElbo(nn.Module):
 
     tables: Tensor
     offsets: Tensor
+    prior_logits: Tensor
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class NegativeElbo(nn.Module):
         kl_column: int | None = None,
         kl_scale: float = 0.0,
         prior_variance: float = 1.0,
-        arch_kl_price: float = 0.0,
+        op_probs: Sequence[float] | None = None,
         weight_noise: torch.Generator | None = None,
         autocast: bool = False,
     ) -> None:
@@ -97,7 +101,8 @@ class NegativeElbo(nn.Module):
             kl_column: which of the costs is the KL of the weights, taken from them each time.
             kl_scale: 1 / N for N training examples.
             prior_variance: σ₀² of the weights' prior.
-            arch_kl_price: κ.
+            op_probs: probabilities (ops,) of the operations where a sample asks for those from
+                before the search; None makes all alike.
             weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
             autocast: whether the supernet, and nothing else, computes in bfloat16.
         """
@@ -110,7 +115,9 @@ class NegativeElbo(nn.Module):
         self.kl_column = kl_column
         self.kl_scale = kl_scale
         self.prior_variance = prior_variance
-        self.arch_kl_price = arch_kl_price
+        ops = tables.shape[2]
+        probs = torch.tensor(op_probs or [1 / ops] * ops, dtype=torch.float64)
+        self.register_buffer("prior_logits", probs.log().to(tables))
         self.weight_noise = weight_noise
         self.autocast = autocast
 
@@ -142,26 +149,95 @@ class NegativeElbo(nn.Module):
             self.weight_noise.manual_seed(sample.weight_seed)
         tables, offsets = self.unit_costs()
         arch_logits = self.hypernet(sample.unit_lams)  # (num_lams, edges, ops)
-        if sample.uniform:
-            arch_logits = torch.zeros_like(arch_logits)
+        if sample.prior:
+            arch_logits = self.prior_logits.expand_as(arch_logits)
         terms = []
         for lam, logits, noise in zip(sample.lams, arch_logits, sample.relax_noise, strict=True):
             weights, active = self.relaxation(logits, noise, sample.temperature)
-            with torch.autocast(sample.x.device.type, torch.bfloat16, enabled=self.autocast):
-                class_logits = self.supernet(sample.x, weights, active)
-            if class_logits.dtype == torch.bfloat16:
-                class_logits = class_logits.float()
-            log_probs = logits.log_softmax(dim=-1)
-            probs = log_probs.exp()
+            class_logits = self._class_logits(sample.x, weights, active)
             nll = F.cross_entropy(class_logits, sample.y)
-            all_costs = offsets + (tables * probs).sum(dim=(1, 2))
-            costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
-            arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
-            total = nll + (lam.to(costs) * costs).sum() + weight_kl + self.arch_kl_price * arch_kl
-            objective = total / (1 + lam.sum().to(total)) if even else total
             right = accuracy(class_logits.detach(), sample.y)
-            terms.append(Terms(total, nll, costs, arch_kl, weight_kl, objective, right))
-        return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
+            terms.append(
+                self._terms(nll, right, lam, logits, tables, offsets, sample.arch_kl_price, even)
+            )
+        return mean_terms(terms)
+
+    def _class_logits(self, x: Tensor, weights: Tensor, active: Sequence[int] | None) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
+            class_logits: Tensor = self.supernet(x, weights, active)
+        return class_logits.float() if class_logits.dtype == torch.bfloat16 else class_logits
+
+    @staticmethod
+    def _terms(
+        nll: Tensor,
+        right: Tensor,
+        lam: Tensor,
+        arch_logits: Tensor,
+        tables: Tensor,
+        offsets: Tensor,
+        arch_kl_price: float,
+        even: bool,
+    ) -> Terms:
+        """The bound's terms at one λ, (num_costs,), with arch_logits (edges, ops)."""
+        log_probs = arch_logits.log_softmax(dim=-1)
+        probs = log_probs.exp()
+        all_costs = offsets + (tables * probs).sum(dim=(1, 2))
+        costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
+        arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
+        total = nll + (lam.to(costs) * costs).sum() + weight_kl + arch_kl_price * arch_kl
+        objective = total / (1 + lam.sum().to(total)) if even else total
+        return Terms(total, nll, costs, arch_kl, weight_kl, objective, right)
+
+    @torch.no_grad()
+    def score(self, sample: Sample, choices: Tensor) -> tuple[Tensor, Tensor]:
+        """Likelihood and accuracy of discrete cells on the images of a sample.
+
+        Args:
+            choices: (n, edges) int64.
+
+        Returns:
+            Mean negative log-likelihoods, nats per example, and accuracies, (n,) each.
+        """
+        if self.weight_noise is not None:
+            self.weight_noise.manual_seed(sample.weight_seed)
+        nlls, rights = [], []
+        one_hots = F.one_hot(choices, self.tables.shape[2]).to(self.tables)
+        for cell, one_hot in zip(choices.tolist(), one_hots, strict=True):
+            class_logits = self._class_logits(sample.x, one_hot, cell)
+            nlls.append(F.cross_entropy(class_logits, sample.y))
+            rights.append(accuracy(class_logits, sample.y))
+        return torch.stack(nlls), torch.stack(rights)
+
+    def from_scores(
+        self, sample: Sample, memory: Sequence[Scored], nll: Tensor, right: Tensor
+    ) -> Terms:
+        """The bound's terms, weighed evenly over λs, from scored cells.
+
+        Values of the likelihood are those of the present step's cells; its gradient with respect to
+        the hypernetwork is the score function's, from all cells in memory (`nas/score.py`).
+
+        Args:
+            memory: scored cells of this step and earlier ones.
+            nll: mean of this step's cells, a scalar.
+            right: mean accuracy of this step's cells, a scalar.
+        """
+        arch_logits = self.hypernet(sample.unit_lams)
+        tables, offsets = (part.detach() for part in self.unit_costs())
+        expected = expected_nll(arch_logits.log_softmax(dim=-1), memory)
+        return mean_terms(
+            [
+                self._terms(
+                    nll + one - one.detach(), right, lam, logits, tables, offsets,
+                    sample.arch_kl_price, True,
+                )
+                for one, lam, logits in zip(expected, sample.lams, arch_logits, strict=True)
+            ]
+        )  # fmt: skip
+
+
+def mean_terms(terms: Sequence[Terms]) -> Terms:
+    """The mean over λs."""
+    return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
 
 
 def kl_costs(supernet: Supernet, prior_variance: float) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.augment import Augmentation, Batches, Split, stratified_split
+from nas.augment import Augmentation, Batches, Split, shrink, stratified_split
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.elbo import NegativeElbo, Sample, Terms, kl_costs
@@ -166,14 +166,20 @@ class Problem:
             kl_column=config.costs.index("kl") if "kl" in config.costs else None,
             kl_scale=1 / num_train,
             prior_variance=config.prior_variance,
-            arch_kl_price=config.arch_kl,
+            op_probs=config.op_probs,
             weight_noise=weight_noise,
             autocast=config.precision == "bfloat16",
         )
 
-    def warming_up(self, step: int) -> bool:
-        """Whether the architecture rests, and the weights see all operations equally."""
-        return step < self.config.warmup_epochs * self.steps_per_epoch
+    @property
+    def warmup_steps(self) -> int:
+        """Steps at the start in which the architecture rests."""
+        return self.config.warmup_epochs * self.steps_per_epoch
+
+    def arch_moves(self, step: int) -> bool:
+        """Whether the architecture takes a step after the weights have taken `step` of them."""
+        since = step - self.warmup_steps
+        return since >= 0 and since % self.config.arch_every == 0
 
     def sample(self, half: str, step: int) -> Sample:
         """Draws all that is random about one step on one half, `train` or `val`.
@@ -183,15 +189,17 @@ class Problem:
         """
         config, device = self.config, self.processes.device
         x, y = self._batches[half].batch(step)
-        lams = self.lam_range.sample(config.lams_per_step, stream(config.seed, "lams", step))
+        x = shrink(x, config.shrink)
+        if half == "val" and config.estimator == "score":
+            lams = self.lam_range.spread(config.score_lams, stream(config.seed, "lams", step))
+        else:
+            lams = self.lam_range.sample(config.lams_per_step, stream(config.seed, "lams", step))
+        prior = step < self.warmup_steps or (half == "train" and config.trained_cells == "prior")
         generator = stream(config.seed, f"relax/{half}", step)
         rank, world = self.processes.rank, self.processes.world
-        space = self.skeleton.space
         noises: list[Tensor | None] = []
-        for _ in range(config.lams_per_step):
-            noise = self.objective.relaxation.noise(
-                space.num_edges, len(space.ops), len(x) * world, generator
-            )
+        for _ in range(len(lams)):
+            noise = self._noise(len(x) * world, generator, connected=prior)
             if noise is not None and noise.ndim == 3:  # one for each example
                 noise = noise[rank * len(x) : (rank + 1) * len(x)]
             noises.append(None if noise is None else noise.to(device))
@@ -208,8 +216,29 @@ class Problem:
                 config.temperature_end,
                 config.temperature_schedule,
             ),
-            self.warming_up(step),
+            config.arch_kl_price(
+                max(0, step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+            ),
+            prior,
         )
+
+    def _noise(self, batch: int, generator: torch.Generator, *, connected: bool) -> Tensor | None:
+        """Draws the noise of a relaxation.
+
+        Args:
+            connected: draw again as long as it makes a cell of the prior whose output does not
+                depend on its inputs, from which nothing can be learned.
+        """
+        space, relaxation = self.skeleton.space, self.objective.relaxation
+        while True:
+            noise = relaxation.noise(space.num_edges, len(space.ops), batch, generator)
+            if not connected or noise is None:
+                return noise
+            active = relaxation(
+                self.objective.prior_logits.cpu().expand_as(noise), noise, 1.0
+            ).active
+            if active is None or space.connected(active):
+                return noise
 
     def evaluate(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cells.supernet import Supernet
-from nas.augment import Split, normalise
+from nas.augment import Split, normalise, shrink
 from nas.diagnostics import diagnose
 from nas.draw import draw_genotype, draw_supernet_cell
 from nas.front import Front
@@ -27,11 +27,13 @@ def supernet_accuracy(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     batch_size: int = 250,
+    shrunk: int = 1,
 ) -> float:
     """Accuracy in [0, 1] of a discrete architecture with the supernet's weights.
 
     Normalisation uses the statistics of each batch, so that batches must be mixed (`draw_part`);
-    they are made of nearly equal size. The means of Gaussian weights are used.
+    they are made of nearly equal size. The means of Gaussian weights are used. With `shrunk` the
+    supernet sees means of that many by that many pixels.
     """
     training = supernet.training
     supernet.eval()
@@ -39,7 +41,7 @@ def supernet_accuracy(
     number = -(-len(split) // batch_size)
     parts = zip(split.images.tensor_split(number), split.labels.tensor_split(number), strict=True)
     for images, y in parts:
-        logits = supernet.discrete(normalise(images, mean, std), choices)
+        logits = supernet.discrete(shrink(normalise(images, mean, std), shrunk), choices)
         right.add(float(accuracy(logits, y)), len(y))
     supernet.train(training)
     return right.mean
@@ -114,7 +116,7 @@ def write_report(
     lams = front.lam_range.grid(front.config.grid)
     images = draw_part(split, front.config.eval_images, front.config.split_seed)
     scores = {  # in the order of λ, as the rows
-        choices: supernet_accuracy(supernet, choices, images, mean, std)
+        choices: supernet_accuracy(supernet, choices, images, mean, std, shrunk=front.config.shrink)
         for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
     }
     rows = front_rows(front, scores)

@@ -24,7 +24,8 @@ from nas.metrics import Average, MetricsLog
 from nas.problem import Problem
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
-from nas.runtime import Processes, StopSignal, start_processes, stop_processes
+from nas.runtime import Processes, StopSignal, start_processes, stop_processes, stream
+from nas.score import Scored, draw_cells, scored
 
 
 class Gradient(NamedTuple):
@@ -82,6 +83,7 @@ class Searcher:
             weight_decay=config.arch_weight_decay,
         )
         self.step = 0
+        self.memory: list[Scored] = []
         self.averages: dict[str, Average] = {}
         if state is not None:
             self._restore(state)
@@ -146,6 +148,27 @@ class Searcher:
             return val_terms[0], None
         return val_terms[0], Gradient(train_terms[0], found.train_grads)
 
+    def score_step(self, val: Sample) -> Terms:
+        """Moves the hypernetwork along the score-function gradient of the validation bound.
+
+        Returns:
+            The bound's terms, before the move.
+        """
+        config, objective = self.config, self.problem.objective
+        with torch.no_grad():
+            log_probs = self.hypernet(val.unit_lams).log_softmax(dim=-1)
+        generator = stream(config.seed, "cells", self.step)
+        choices = draw_cells(log_probs, config.cells_per_step, generator).to(val.x.device)
+        nll, right = self.processes.average(objective.score(val, choices))
+        self.memory = [*self.memory, scored(choices, nll, log_probs)][-config.replay :]
+        terms = objective.from_scores(val, self.memory, nll.mean(), right.mean())
+        grads = torch.autograd.grad(terms.objective, self.problem.arch)
+        self._check_finite(terms.total.detach(), grads)
+        for parameter, grad in zip(self.problem.arch, grads, strict=True):
+            parameter.grad = grad
+        self.arch_optimizer.step()
+        return terms.detached()
+
     def weight_gradient(self, train: Sample) -> Gradient:
         """The gradient of the training bound with respect to the weights."""
         weights = self.problem.weights
@@ -185,8 +208,12 @@ class Searcher:
             group["lr"] = self.w_lr()
         train = self.problem.sample("train", self.step)
         gradient = None
-        if not self.problem.warming_up(self.step):
-            terms, gradient = self.arch_step(train, self.problem.sample("val", self.step))
+        if self.problem.arch_moves(self.step):
+            val = self.problem.sample("val", self.step)
+            if self.config.estimator == "score":
+                terms = self.score_step(val)
+            else:
+                terms, gradient = self.arch_step(train, val)
             self._note("val", terms)
         self._note("train", self.weight_step(gradient or self.weight_gradient(train)))
         self.step += 1
@@ -247,6 +274,7 @@ class Searcher:
             "hypernet": self.hypernet.state_dict(),
             "w_optimizer": self.w_optimizer.state_dict(),
             "arch_optimizer": self.arch_optimizer.state_dict(),
+            "memory": [scores._asdict() for scores in self.memory],
             "averages": {name: vars(average) for name, average in self.averages.items()},
             "tables": {
                 t.name: {"base": t.base, "table": t.table} for t in self.front().tables.values()
@@ -259,6 +287,7 @@ class Searcher:
         self.hypernet.load_state_dict(state["hypernet"])
         self.w_optimizer.load_state_dict(state["w_optimizer"])
         self.arch_optimizer.load_state_dict(state["arch_optimizer"])
+        self.memory = [Scored(**scores) for scores in state["memory"]]
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
 
     # ---------------------------------------------------------------- the run

@@ -71,6 +71,18 @@ def test_draws_are_log_uniform(generator) -> None:
         assert draws[:, axis].min() >= low and draws[:, axis].max() <= high
 
 
+def test_spread_draws_have_one_in_each_part_of_every_axis(generator) -> None:
+    lambdas = LambdaRange((1e-3, 5.0, 2.0), (10.0, 6.0, 2.0))
+    draws = lambdas.spread(50, generator)
+    units = lambdas.unit(draws)
+    for axis in range(2):
+        assert (50 * units[:, axis]).long().sort().values.tolist() == list(range(50))
+    assert units[:, 0].tolist() == sorted(units[:, 0].tolist()) != units[:, 1].tolist()
+    assert (draws[:, 2] == 2.0).all()
+    assert abs(torch.corrcoef(units[:, :2].T)[0, 1]) < 0.4
+    assert not torch.equal(draws, lambdas.spread(50, generator))
+
+
 def test_the_seed_decides_the_draws() -> None:
     lambdas = LambdaRange((1e-3,), (10.0,))
     first, again, other = (lambdas.sample(3, torch.Generator().manual_seed(s)) for s in (1, 1, 2))

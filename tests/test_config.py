@@ -57,6 +57,16 @@ def refused(**values: Any) -> str:
         ({"costs": ()}, ["at least one", "()"]),
         ({"costs": ("params", "params")}, ["different", "params"]),
         ({"costs": ("kl",)}, ["'kl'", "--weights gaussian"]),
+        # the score estimator and the prior
+        ({"estimator": "scores"}, ["estimator 'scores'", "did you mean 'score'"]),
+        ({"estimator": "score", "relax": "softmax"}, ["'score'", "relax 'straight_through'"]),
+        ({"estimator": "score", "order": "second"}, ["'score'", "order 'first'", "'second'"]),
+        ({"estimator": "score", "cells_per_step": 1}, ["cells_per_step", "at least 2, got 1"]),
+        ({"trained_cells": "all"}, ["trained cells 'all'", "choose from lambda, prior"]),
+        ({"op_probs": (0.5, 0.5)}, ["op_probs", "5 values, for none, skip_connect", "got 2"]),
+        ({"op_probs": (0.5, 0.5, 0.0, 0.0, 0.0)}, ["op_probs must be positive"]),
+        ({"op_probs": (0.5, 0.2, 0.2, 0.2, 0.2)}, ["add up to 1"]),
+        ({"arch_kl_end": 0.0}, ["positive at both ends, got 0.01 and 0.0"]),
         # numbers
         ({"epochs": 2, "warmup_epochs": 3}, ["warmup_epochs", "at most epochs (2), got 3"]),
         ({"val_fraction": 0.0}, ["val_fraction", "0.0"]),
@@ -65,7 +75,8 @@ def refused(**values: Any) -> str:
         ({"knots": 1}, ["knots must be at least 2, got 1"]),
         *(({name: 0}, [f"{name} must be at least 1, got 0"]) for name in (
             "epochs", "batch_size", "lams_per_step", "latency_batch", "grid", "eval_images",
-            "channels", "num_cells", "hidden", "rank", "image_size",
+            "channels", "num_cells", "hidden", "rank", "image_size", "shrink", "cells_per_step",
+            "score_lams", "replay", "arch_every",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
             "warmup_epochs", "threads", "crop_padding", "cutout", "arch_kl", "w_lr_min",
@@ -120,6 +131,13 @@ def test_json_of_a_wrong_type_is_refused(name, value, wanted) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(InputError, match="unknown setting 'epoch': did you mean 'epochs'"):
         config_from_dict({"epoch": 3})
+
+
+def test_the_price_of_the_distribution_falls_exponentially() -> None:
+    config = SearchConfig(arch_kl=0.04, arch_kl_end=0.01)
+    prices = [config.arch_kl_price(fraction) for fraction in (0.0, 0.5, 1.0)]
+    assert prices == pytest.approx([0.04, 0.02, 0.01])
+    assert SearchConfig(arch_kl=0.04).arch_kl_price(0.5) == 0.04
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -65,12 +65,11 @@ def build(
         kl_column=costs.index("kl") if "kl" in costs else None,
         kl_scale=1 / NUM_TRAIN,
         prior_variance=PRIOR_VARIANCE,
-        arch_kl_price=PRICE,
         weight_noise=noise,
     ).double()
 
 
-def draw(bound: NegativeElbo, num_lams: int = 1, *, uniform: bool = False) -> Sample:
+def draw(bound: NegativeElbo, num_lams: int = 1, *, prior: bool = False) -> Sample:
     """A batch of six images, random λs and the noise that goes with them."""
     skeleton, relaxation = bound.supernet.skeleton, bound.relaxation
     size = (6, skeleton.in_channels, skeleton.height, skeleton.width)
@@ -86,7 +85,8 @@ def draw(bound: NegativeElbo, num_lams: int = 1, *, uniform: bool = False) -> Sa
         ],
         weight_seed=11,
         temperature=0.6,
-        uniform=uniform,
+        arch_kl_price=PRICE,
+        prior=prior,
     )
 
 
@@ -170,11 +170,11 @@ def test_arch_kl_and_entropy_are_those_of_torch_distributions() -> None:
 
 
 @torch.no_grad()
-def test_uniform_ignores_the_hypernetwork() -> None:
+def test_the_prior_ignores_the_hypernetwork() -> None:
     first, second = build(hypernet="linear"), build(hypernet="mlp")
     assert torch.equal(first.tables, second.tables)
-    terms = first(draw(first, uniform=True))
-    for value, other in zip(terms, second(draw(second, uniform=True)), strict=True):
+    terms = first(draw(first, prior=True))
+    for value, other in zip(terms, second(draw(second, prior=True)), strict=True):
         assert torch.equal(value, other)
     assert float(terms.total) != float(first(draw(first)).total)
     assert float(terms.arch_kl) == pytest.approx(0, abs=1e-12)

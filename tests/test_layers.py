@@ -19,7 +19,7 @@ LAYERS = (
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.config cells.network",
     "cells.supernet nas.discretise",
-    "cells.cost nas.hypernet nas.relax nas.posterior nas.bilevel nas.data nas.checkpoint "
+    "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics",
     "cells.cell nas.augment",
     "cells.notation",

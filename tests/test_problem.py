@@ -120,6 +120,35 @@ def test_processes_share_out_the_joint_batch(digits: ImageData, relax: str) -> N
     assert not torch.equal(joint.relax_noise[0], joint.relax_noise[1])  # type: ignore[arg-type]
 
 
+def test_the_prior_is_followed_and_its_cells_are_connected(digits: ImageData) -> None:
+    probs = (0.3, 0.05, 0.15, 0.4, 0.1)
+    problem = make(digits, op_probs=probs, warmup_epochs=1)
+    cells = []
+    for step in range(22):
+        sample = problem.sample("train", step)
+        assert sample.prior
+        logits = problem.objective.prior_logits.expand(6, 5)
+        weights, active = problem.objective.relaxation(logits, sample.relax_noise[0], 1.0)
+        assert problem.skeleton.space.connected(active)
+        assert weights.argmax(dim=-1).tolist() == list(active)
+        cells.append(active)
+    share = torch.tensor(cells).flatten().bincount(minlength=5) / (22 * 6)
+    # 132 draws: a share has a standard deviation of at most 0.04; connected cells have fewer none.
+    assert share.tolist() == pytest.approx(probs, abs=0.14)
+    assert share[3] > share[2] > 0
+    assert not problem.sample("train", 22).prior
+    always = make(digits, op_probs=probs, trained_cells="prior")
+    assert always.sample("train", 50).prior and not always.sample("val", 50).prior
+
+
+def test_the_supernet_sees_shrunk_images_that_cost_like_whole_ones(digits: ImageData) -> None:
+    whole, half = make(digits, crop_padding=1), make(digits, crop_padding=1, shrink=2)
+    one, other = whole.sample("train", 3).x, half.sample("train", 3).x
+    assert one.shape[2:] == (8, 8) and other.shape[2:] == (4, 4)
+    torch.testing.assert_close(other[0, 0, 1, 2], one[0, 0, 2:4, 4:6].mean())
+    assert torch.equal(whole.tables["flops"].table, half.tables["flops"].table)
+
+
 def test_a_sample_follows_from_its_step_alone(digits: ImageData) -> None:
     problem = make(digits, relax="gumbel", crop_padding=1)
     first = problem.sample("val", 7)
@@ -148,7 +177,7 @@ def test_temperature_and_warm_up_follow_the_step(digits: ImageData) -> None:
     for step, temperature, warm in ((0, 2.0, True), (21, 1.642, True), (22, 1.625, False)):
         sample = problem.sample("train", step)
         assert sample.temperature == pytest.approx(temperature, abs=1e-3)
-        assert sample.uniform == problem.warming_up(step) == warm
+        assert sample.prior == (not problem.arch_moves(step)) == warm
 
 
 # ---------------------------------------------------------------- the bound

@@ -136,6 +136,26 @@ def test_a_state_from_the_middle_of_an_epoch_goes_on_bitwise(
             assert_same(middle[part], expected[part])
 
 
+def test_a_search_with_scores_goes_on_bitwise(digits: ImageData, tmp_path: Path) -> None:
+    config = SearchConfig(
+        estimator="score", arch_every=2, replay=3, arch_kl_end=0.001, shrink=2, warmup_epochs=0,
+        trained_cells="prior", op_probs=(0.1, 0.25, 0.2, 0.35, 0.1), channels=4, num_cells=1,
+        batch_size=32, crop_padding=1, device="cpu",
+    )  # fmt: skip
+    through = Searcher(config, ALONE, data=digits)
+    for _ in range(5):
+        through.advance()
+    middle = saved(through, tmp_path / "middle.pt")
+    for _ in range(4):
+        through.advance()
+    resumed = Searcher(config, ALONE, data=digits, state=middle)
+    for _ in range(4):
+        resumed.advance()
+    expected = saved(through, tmp_path / "through.pt")
+    assert len(expected["memory"]) == 3
+    assert_same(saved(resumed, tmp_path / "resumed.pt"), expected)
+
+
 # Its hypernetwork is told new costs at the end of every epoch.
 MOVING = replace(
     TINY,

@@ -115,6 +115,93 @@ def test_the_cells_of_darts(digits: ImageData, order: str) -> None:
     check_one_step(make(digits, **changes, order=order, lams_per_step=2))
 
 
+# ---------------------------------------------------------------- the score estimator
+
+
+@pytest.mark.parametrize(
+    ("weights", "costs"),
+    [("point", ("params",)), ("point", ("latency", "flops")), ("gaussian", ("kl", "params"))],
+)
+@pytest.mark.parametrize("hypernet", HYPERNETS)
+def test_every_hypernetwork_learns_from_scores(
+    digits: ImageData, hypernet: str, weights: str, costs: tuple[str, ...]
+) -> None:
+    changes = {"hypernet": hypernet, "weights": weights, "costs": costs}
+    check_one_step(make(digits, **changes, estimator="score", shrink=2))
+
+
+def test_the_score_step_by_hand(digits: ImageData) -> None:
+    """Its cells, their likelihoods on the validation batch, the bound's other terms exact."""
+    searcher = make(digits, estimator="score", cells_per_step=3, score_lams=4, replay=1,
+                    hypernet="mlp", arch_kl=0.3)  # fmt: skip
+    problem, val = searcher.problem, searcher.problem.sample("val", 0)
+    assert val.lams.shape == (4, 1)
+    logits = searcher.hypernet(val.unit_lams).detach()
+    terms = searcher.score_step(val)
+    (memory,) = searcher.memory
+    assert memory.choices.shape == (3, 6)
+    with torch.no_grad():
+        nlls = torch.stack(
+            [F.cross_entropy(problem.supernet.discrete(val.x, c), val.y)
+             for c in memory.choices.tolist()]
+        )  # fmt: skip
+    torch.testing.assert_close(memory.nll, nlls - nlls.mean())
+    torch.testing.assert_close(terms.nll, nlls.mean())
+    probs = logits.softmax(dim=-1)
+    table = problem.tables["params"]
+    costs = (table.expected(probs) - table.low) / (table.high - table.low)
+    arch_kl = (probs * (5 * probs).log()).sum(dim=(1, 2))
+    totals = nlls.mean() + val.lams[:, 0] * costs + 0.3 * arch_kl
+    torch.testing.assert_close(terms.total.double(), totals.mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_memory_holds_the_last_steps(digits: ImageData) -> None:
+    searcher = make(digits, estimator="score", replay=3, arch_every=2)
+    seen = []
+    for step in range(9):
+        arch = snapshot(searcher.hypernet)
+        searcher.advance()
+        moved = step % 2 == 0
+        assert bool(changed(arch, searcher.hypernet)) == moved
+        if moved:
+            seen.append(searcher.memory[-1])
+    assert len(searcher.memory) == 3
+    assert all(one is other for one, other in zip(searcher.memory, seen[-3:], strict=True))
+
+
+def test_cells_that_help_become_likely(digits: ImageData) -> None:
+    """Likelihoods are replaced: a 3×3 convolution on the first edge is all that helps."""
+    searcher = make(digits, estimator="score", hypernet="piecewise", lam_high=(0.1,), arch_lr=0.05,
+                    arch_kl=0.01, trained_cells="prior", epochs=10)  # fmt: skip
+
+    def score(sample: Sample, choices: Tensor) -> tuple[Tensor, Tensor]:
+        nll = 2.0 - 1.0 * (choices[:, 0] == 3)
+        return nll, torch.zeros_like(nll)
+
+    searcher.problem.objective.score = score  # type: ignore[method-assign]
+    for step in range(150):
+        searcher.score_step(searcher.problem.sample("val", step))
+    probs = searcher.hypernet(torch.tensor([[0.0], [0.5], [1.0]])).softmax(dim=-1)
+    assert (probs[:, 0, 3] > 0.9).all()
+    assert (probs[:, 1:].amax(dim=-1) < 0.9).all()
+
+
+def test_weights_of_the_prior_do_not_depend_on_the_hypernetwork(digits: ImageData) -> None:
+    found = []
+    for seed_of_arch in (0.0, 5.0):
+        searcher = make(digits, estimator="score", trained_cells="prior")
+        with torch.no_grad():
+            searcher.hypernet.scores += seed_of_arch * torch.randn(6, 5)  # type: ignore[operator]
+        for _ in range(3):
+            searcher.advance()
+        found.append(snapshot(searcher.supernet))
+    for name, weight in found[0].items():
+        assert torch.equal(weight, found[1][name])
+
+
+# ---------------------------------------------------------------- what is on record
+
+
 def test_losses_are_those_on_record(digits: ImageData) -> None:
     golden = json.loads(GOLDEN.read_text())
     for name, config in GOLDEN_CONFIGS.items():

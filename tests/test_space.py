@@ -39,6 +39,26 @@ def test_none_is_a_candidate_and_names_are_distinct(space) -> None:
     assert find_space(space.name) is space
 
 
+@pytest.mark.parametrize(
+    ("cell", "connected"),
+    [("nnnsnn", True), ("333nnn", False), ("3nnn3n", True), ("n3n3nn", True), ("n3nnnc", True),
+     ("nn3nn3", False), ("s3cnn3", True), ("nnnnnn", False), ("3nsnna", True)],
+)  # fmt: skip
+def test_a_cell_is_connected_if_its_output_depends_on_its_input(cell, connected) -> None:
+    assert SPACES["nasbench201"].connected(["nsc3a".index(op) for op in cell]) == connected
+
+
+def test_both_cells_of_a_darts_network_must_be_connected() -> None:
+    space = SPACES["darts"]
+    skip = space.ops.index("skip_connect")
+    normal, both = [space.none] * 28, [space.none] * 28
+    normal[0] = both[0] = both[20] = skip
+    assert not space.connected(normal) and space.connected(both)
+    later = [space.none] * 28
+    later[4] = later[20] = skip  # from a node that nothing reaches
+    assert not space.connected(later)
+
+
 def test_unknown_space_gets_one_line() -> None:
     with pytest.raises(InputError) as error:
         find_space("nasbench-201")
