@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cells.cell import Body, Skeleton, State
 from cells.errors import InputError
 from cells.ops import Zero, build_op
+from cells.space import SearchSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +161,38 @@ def _milliseconds(module: nn.Module, x: Tensor) -> float:
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
     return 1e3 * statistics.median(times[5:])
+
+
+def fitted_table(
+    name: str, space: SearchSpace, choices: Tensor, measured: Tensor, *, ridge: float = 0.3
+) -> CostTable:
+    """Fits an additive cost to whole networks that were measured, as on a device one has borrowed.
+
+    Least squares with a price for each operation, wherever it stands, and a deviation from it for
+    each edge, both shrunk towards 0. An absent edge costs nothing.
+
+    Args:
+        choices: (n, edges) int64, the networks' cells.
+        measured: (n,) float64, what each costs.
+        ridge: weight of the squared prices; of the squared deviations it is eleven times as much.
+
+    Raises:
+        InputError: if fewer than two networks were measured.
+    """
+    if len(choices) < 2:
+        raise InputError(f"a cost is fitted to two networks or more, got {len(choices)}")
+    edges, ops = space.num_edges, len(space.ops)
+    one_hot = torch.nn.functional.one_hot(choices, ops).double()
+    one_hot[:, :, space.none] = 0
+    deviations = 0.3 * one_hot.flatten(1)
+    features = torch.cat([one_hot.new_ones(len(choices), 1), one_hot.sum(dim=1), deviations], dim=1)
+    penalty = ridge * torch.eye(features.shape[1], dtype=torch.float64)
+    penalty[0, 0] = 0
+    solution = torch.linalg.solve(features.T @ features + penalty, features.T @ measured.double())
+    prices, deviation = solution[1 : 1 + ops], solution[1 + ops :].reshape(edges, ops)
+    table = (prices + 0.3 * deviation).clamp(min=0)
+    table[:, space.none] = 0
+    return CostTable(name, float(solution[0].clamp(min=0)), table)
 
 
 COSTS = ("params", "flops", "latency", "kl")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cells.cost import CostTable
 from cells.errors import InputError
 from nas import bilevel, checkpoint
 from nas.config import SearchConfig
@@ -52,11 +53,13 @@ class Searcher:
         processes: Processes,
         *,
         data: ImageData | None = None,
+        tables: dict[str, CostTable] | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
         """
         Args:
             data: the images; read as the configuration says if None.
+            tables: cost tables; those of `state`, or counted and measured, if None.
             state: checkpoint to continue from.
 
         Raises:
@@ -66,7 +69,8 @@ class Searcher:
         self.processes = processes
         if config.threads:
             torch.set_num_threads(config.threads)
-        tables = None if state is None else tables_from_state(state["tables"])
+        if state is not None:
+            tables = tables_from_state(state["tables"])
         self.problem = Problem(config, processes, data=data, tables=tables)
         self.supernet, self.hypernet = self.problem.supernet, self.problem.hypernet
         self.w_optimizer = torch.optim.SGD(
