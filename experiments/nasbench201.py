@@ -100,7 +100,7 @@ class Laboratory:
     def tables(self, config: SearchConfig, costs: Sequence[str], seed: int) -> dict[str, CostTable]:
         """Cost tables of a search; `latency` is that of the device among its costs, if any."""
         if self._counted is None:
-            skeleton = Problem(replace(config, epochs=1), ALONE, data=self.data).skeleton
+            skeleton = Problem(config, ALONE, data=self.data).skeleton
             self._counted = {name: cost_table(name, skeleton) for name in MEASURED}
         devices = [cost for cost in costs if cost in LATENCIES]
         assert len(devices) <= 1, "a search knows one latency"
