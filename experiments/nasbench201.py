@@ -3,373 +3,31 @@
     python -m experiments.nasbench201 --out runs/nasbench201
 
 searches CIFAR-10's training images, looks the cells of twenty λs up in the benchmark's table, and
-prints the shares of the true fronts' hypervolume. Every search leaves its state in the folder:
-whoever runs the command again goes on where it stopped, and finished parts are only read.
-
-The weights of a warm-up depend on neither the cost nor the range of λ, so that searches of one
-seed that differ in nothing else share theirs; the minutes of each count it in full.
+prints the shares of the true fronts' hypervolume. Whoever runs the command again goes on where it
+stopped; finished parts are only read.
 """
 
-import json
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.stats import kendalltau
-from tqdm import tqdm
 
-from cells.cost import CostTable, cost_table
-from experiments.nasbench201_table import COLUMNS, LATENCIES, Benchmark, Cell
-from nas import checkpoint
-from nas.augment import evaluation_batches, shrink
+from experiments.nasbench201_rivals import by_parameters, chance, evolved
+from experiments.nasbench201_searches import (
+    LAMS,
+    RANKED,
+    SINGLE,
+    Laboratory,
+    darts_cc,
+    ours,
+    ranking,
+    single,
+)
+from experiments.nasbench201_table import COLUMNS
 from nas.commandline import Parser
-from nas.config import PRESETS, SearchConfig
-from nas.data import ImageData, load_data
-from nas.front import Front
-from nas.pareto import pareto
-from nas.problem import MEASURED, Problem
-from nas.report import draw_part
-from nas.runs import write_json
-from nas.runtime import Processes, run_script
-from nas.searcher import Searcher
-
-LAMS = 20
-"""λs of a front, evenly spaced in unit position."""
-SINGLE = 5
-"""Searches for one λ each, in the place of one search for all."""
-RANDOM_DRAWS = 200
-RANKED = 500
-"""Cells on which the supernet's ranking is compared with the true one."""
-POPULATION, TOURNAMENT = 64, 8
-EVOLVED_IMAGES = 500
-"""Validation images on which evolution scores a cell."""
-DARTS_CC_EPOCHS = 10
-ALONE = Processes(0, 1, torch.device("cpu"))
-
-
-def base_config(seed: int, data_root: Path, share: float = 1.0) -> SearchConfig:
-    """The settings of our search, on one thread.
-
-    Args:
-        share: of the epochs, in (0, 1].
-    """
-    config = PRESETS["nasbench201"]
-    return replace(
-        config,
-        seed=seed,
-        data_root=str(data_root),
-        threads=1,
-        device="cpu",
-        epochs=max(1, round(share * config.epochs)),
-        warmup_epochs=max(1, round(share * config.warmup_epochs)),
-    )
-
-
-class Laboratory:
-    """Searches that share their data, their cost tables and, by seed, their warm-up.
-
-    Attributes:
-        benchmark: the truth.
-        out: folder of everything that is kept.
-    """
-
-    def __init__(self, out: Path, data_root: Path) -> None:
-        """
-        Raises:
-            InputError: if the benchmark or the images are not in `data_root`.
-        """
-        self.out = out
-        self.data_root = data_root
-        self.benchmark = Benchmark(data_root)
-        out.mkdir(parents=True, exist_ok=True)
-        self._data: ImageData | None = None
-        self._counted: dict[str, CostTable] | None = None
-
-    @property
-    def data(self) -> ImageData:
-        """CIFAR-10, read when first needed; its test part is never looked at."""
-        if self._data is None:
-            self._data = load_data("cifar10", self.data_root)
-        return self._data
-
-    def tables(self, config: SearchConfig, costs: Sequence[str], seed: int) -> dict[str, CostTable]:
-        """Cost tables of a search; `latency` is that of the device among its costs, if any."""
-        if self._counted is None:
-            skeleton = Problem(config, ALONE, data=self.data).skeleton
-            self._counted = {name: cost_table(name, skeleton) for name in MEASURED}
-        devices = [cost for cost in costs if cost in LATENCIES]
-        assert len(devices) <= 1, "a search knows one latency"
-        if not devices:
-            return self._counted
-        return self._counted | {"latency": self.benchmark.fitted(devices[0], seed)}
-
-    def warm(self, config: SearchConfig) -> dict[str, Any]:
-        """The state of a search at the end of its warm-up, and the seconds that took."""
-        path = self.out / f"warm-{config.warmup_epochs}-of-{config.epochs}-seed{config.seed}.pt"
-        costs = ("params",)
-        any_lam = replace(config, costs=costs, lam=None, hypernet="gibbs")
-        searcher = self._searcher(any_lam, costs, path)
-        self._advance(searcher, path, config.warmup_epochs)
-        return checkpoint.load(path)
-
-    def search(
-        self, name: str, config: SearchConfig, costs: Sequence[str], *, share_warmup: bool = True
-    ) -> tuple[Searcher, float]:
-        """Runs a search, or the rest of it.
-
-        Args:
-            name: of the file that keeps its state.
-            costs: names of the benchmark's costs.
-
-        Returns:
-            The finished search, and its minutes with the warm-up.
-        """
-        priced = tuple("latency" if cost in LATENCIES else cost for cost in costs)
-        config = replace(config, costs=priced)
-        path = self.out / f"{name}.pt"
-        if not path.exists() and share_warmup:
-            warm = self.warm(config)
-            searcher = self._searcher(config, costs, path)
-            searcher.supernet.load_state_dict(warm["supernet"])
-            searcher.w_optimizer.load_state_dict(warm["w_optimizer"])
-            searcher.step = warm["step"]
-            checkpoint.save(path, searcher.state() | {"seconds": warm["seconds"]})
-        searcher = self._searcher(config, costs, path)
-        seconds = self._advance(searcher, path, config.epochs)
-        return searcher, seconds / 60
-
-    def _searcher(self, config: SearchConfig, costs: Sequence[str], path: Path) -> Searcher:
-        state = checkpoint.load(path) if path.exists() else None
-        tables = None if state else self.tables(config, costs, config.seed)
-        return Searcher(config, ALONE, data=self.data, tables=tables, state=state)
-
-    def _advance(self, searcher: Searcher, path: Path, epochs: int) -> float:
-        """Goes on until some epochs are over; keeps the state after each of them.
-
-        Returns:
-            Seconds since the search began, over all attempts.
-        """
-        seconds = float(checkpoint.load(path)["seconds"]) if path.exists() else 0.0
-        last = epochs * searcher.problem.steps_per_epoch
-        with tqdm(total=last, initial=searcher.step, desc=path.stem, mininterval=20) as bar:
-            while searcher.step < last:
-                start = time.perf_counter()
-                for _ in range(min(searcher.problem.steps_per_epoch, last - searcher.step)):
-                    searcher.advance()
-                    bar.update()
-                seconds += time.perf_counter() - start
-                checkpoint.save(path, searcher.state() | {"seconds": seconds})
-        return seconds
-
-    def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The results of one part, made unless they are on record."""
-        path = self.out / f"{name}.json"
-        if not path.exists():
-            write_json(path, make())
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
-
-    def result(self, cells: Sequence[Sequence[int]], costs: Sequence[str], minutes: float) -> Any:
-        """What is written down about a front: its cells, shares, accuracies, minutes."""
-        numbers = self.benchmark.numbers(cells)
-        return {
-            "cells": [list(cell) for cell in cells],
-            "distinct": len(set(numbers)),
-            "hypervolume": self.benchmark.share(cells, *costs),
-            "first": float(self.benchmark.accuracy[numbers[0]]),
-            "best": float(self.benchmark.accuracy[numbers].max()),
-            "minutes": minutes,
-        }
-
-
-def cells_of(front: Front, count: int = LAMS) -> list[Cell]:
-    """The cells of λs evenly spaced in unit position, from the smallest λ to the largest."""
-    return [tuple(cell) for cell in front.choices(front.lam_range.grid(count)).tolist()]
-
-
-def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
-    """One search for all λs."""
-    name = f"front-{'-'.join(costs)}-seed{seed}"
-
-    def make() -> dict[str, Any]:
-        config = base_config(seed, lab.data_root)
-        searcher, minutes = lab.search(name, config, costs)
-        count = LAMS if len(costs) == 1 else LAMS**2
-        return lab.result(cells_of(searcher.front(), count), costs, minutes)
-
-    return lab.part(name, make)
-
-
-def single(lab: Laboratory, seed: int, cost: str, share: float) -> dict[str, Any]:
-    """Searches for one λ each, with a share of the epochs of ours."""
-    name = f"single-{share:g}-{cost}-seed{seed}"
-
-    def make() -> dict[str, Any]:
-        config = base_config(seed, lab.data_root, share)
-        cells, total = [], 0.0
-        for number, lam in enumerate(config.lam_range().grid(SINGLE)[:, 0].tolist()):
-            searcher, minutes = lab.search(
-                f"{name}-{number}", replace(config, lam=(lam,), hypernet="constant"), (cost,)
-            )
-            cells += cells_of(searcher.front(), 1)
-            total += minutes
-        return lab.result(cells, (cost,), total)
-
-    return lab.part(name, make)
-
-
-def chance(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """Twenty random cells: mean over draws, as they stand in no order."""
-    generator = np.random.default_rng(seed)
-    cells = lab.benchmark.cells
-    draws = [generator.choice(len(cells), LAMS, replace=False) for _ in range(RANDOM_DRAWS)]
-    return {
-        "hypervolume": float(
-            np.mean([lab.benchmark.share([cells[n] for n in draw], cost) for draw in draws])
-        ),
-        "best": float(np.mean([lab.benchmark.accuracy[draw].max() for draw in draws])),
-        "minutes": 0.0,
-    }
-
-
-def by_parameters(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """Cells that have the most parameters at their cost, ties at random; mean over draws."""
-    benchmark = lab.benchmark
-    config = base_config(seed, lab.data_root)
-    tables = lab.tables(config, (cost,), seed)
-    priced = tables["latency" if cost in LATENCIES else cost].totals(benchmark.choices()).numpy()
-    params = tables["params"].totals(benchmark.choices()).numpy()
-    generator = np.random.default_rng(seed)
-    shares, best = [], []
-    for _ in range(RANDOM_DRAWS):
-        kept, most = [], -1.0
-        for n in np.lexsort((generator.random(len(params)), -params, priced)).tolist():
-            if params[n] > most:
-                kept.append(n)
-                most = params[n]
-        spaced = np.unique(np.linspace(0, len(kept) - 1, LAMS).round().astype(int))
-        numbers = [kept[i] for i in spaced]
-        shares.append(benchmark.share([benchmark.cells[n] for n in numbers], cost))
-        best.append(benchmark.accuracy[numbers].max())
-    return {"hypervolume": float(np.mean(shares)), "best": float(np.mean(best)), "minutes": 0.0}
-
-
-def ranking(lab: Laboratory, seed: int) -> dict[str, Any]:
-    """Kendall's τ of the supernet's validation likelihoods, and of parameters, with the truth."""
-
-    def make() -> dict[str, Any]:
-        searcher, _ = lab.search(
-            f"front-params-seed{seed}", base_config(seed, lab.data_root), ("params",)
-        )
-        numbers = np.random.default_rng(seed).choice(15625, RANKED, replace=False)
-        nll = likelihoods(searcher, [lab.benchmark.cells[n] for n in numbers], 500)
-        truth, params = lab.benchmark.accuracy[numbers], lab.benchmark.costs["params"][numbers]
-        good = truth > 90
-        return {
-            "tau": float(kendalltau(-nll, truth).statistic),
-            "tau_above_90": float(kendalltau(-nll[good], truth[good]).statistic),
-            "tau_params": float(kendalltau(params, truth).statistic),
-            "tau_params_above_90": float(kendalltau(params[good], truth[good]).statistic),
-        }
-
-    return lab.part(f"ranking-seed{seed}", make)
-
-
-def likelihoods(searcher: Searcher, cells: Sequence[Cell], images: int) -> np.ndarray:
-    """Negative log-likelihood of cells on validation images, with the supernet's weights."""
-    problem, config = searcher.problem, searcher.config
-    part = draw_part(problem.val, images, 0)
-    sample = problem.sample("val", 0)
-    choices = torch.tensor(cells)
-    total = torch.zeros(len(cells))
-    for x, y in evaluation_batches(part, 250, problem.data.mean, problem.data.std):
-        batch = sample._replace(x=shrink(x, config.shrink), y=y)
-        total += problem.objective.score(batch, choices)[0] * len(y)
-    return (total / len(part)).numpy()
-
-
-def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """Regularised evolution of a front over the trained supernet of our search.
-
-    Real, Aggarwal, Huang, Le (2019): a queue of cells; the best of a random few is mutated on one
-    edge, the oldest dies. The best are those that none of the few dominates in likelihood and cost.
-    It scores as many images as our search did after its warm-up.
-    """
-    name = f"evolved-{cost}-seed{seed}"
-
-    def make() -> dict[str, Any]:
-        config = base_config(seed, lab.data_root)
-        searcher, _ = lab.search(f"front-params-seed{seed}", config, ("params",))
-        table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
-        steps = searcher.problem.total_steps - searcher.problem.warmup_steps
-        scored = steps // config.arch_every * config.cells_per_step * config.batch_size
-        generator = np.random.default_rng(seed)
-        start = time.perf_counter()
-        worth: dict[Cell, tuple[float, float]] = {}
-
-        def score(cell: Cell) -> tuple[float, float]:
-            if cell not in worth:
-                nll = float(likelihoods(searcher, [cell], EVOLVED_IMAGES)[0])
-                worth[cell] = nll, table.total(cell)
-            return worth[cell]
-
-        queue: deque[Cell] = deque(maxlen=POPULATION)
-        tried = 0
-        while len(worth) < scored // EVOLVED_IMAGES and tried < 20 * scored // EVOLVED_IMAGES:
-            tried += 1
-            if len(queue) < POPULATION:
-                child = tuple(generator.integers(0, 5, 6).tolist())
-            else:
-                few = [queue[i] for i in generator.integers(0, POPULATION, TOURNAMENT)]
-                points = [score(cell) for cell in few]
-                members = pareto([-nll for nll, _ in points], [[c] for _, c in points])
-                best = [cell for cell, member in zip(few, members, strict=True) if member]
-                child = mutate(best[generator.integers(len(best))], generator)
-            score(child)
-            queue.append(child)
-        found = list(worth)
-        members = pareto([-worth[c][0] for c in found], [[worth[c][1]] for c in found])
-        front = sorted(
-            (c for c, member in zip(found, members, strict=True) if member),
-            key=lambda c: -worth[c][1],
-        )
-        spaced = np.unique(np.linspace(0, len(front) - 1, LAMS).round().astype(int))
-        own = (time.perf_counter() - start) / 60
-        warm = lab.warm(config)["seconds"] / 60
-        return lab.result([front[i] for i in spaced], (cost,), warm + own)
-
-    return lab.part(name, make)
-
-
-def mutate(cell: Cell, generator: np.random.Generator) -> Cell:
-    """Another operation on one edge."""
-    edge, shift = int(generator.integers(6)), int(generator.integers(1, 5))
-    return (*cell[:edge], (cell[edge] + shift) % 5, *cell[edge + 1 :])
-
-
-def darts_cc(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """DARTS-CC's settings (docs/results/fronts.md) for as long as ours: 3 cells, all at once."""
-    name = f"darts-cc-{cost}-seed{seed}"
-
-    def make() -> dict[str, Any]:
-        # λ multiplied by counted parameters, 1e-8 … 1e-4, is 3e-3 … 30 nats per unit of cost here.
-        config = SearchConfig(
-            data="cifar10", data_root=str(lab.data_root), seed=seed, num_cells=3, channels=16,
-            shrink=2, crop_padding=4, flip=True, relax="gumbel_example", temperature=1.0,
-            temperature_end=0.2, order="second", hypernet="piecewise", knots=5, arch_kl=0.0,
-            lam_low=(3e-3,), lam_high=(30.0,), epochs=DARTS_CC_EPOCHS, threads=1, device="cpu",
-            precision="bfloat16",
-        )  # fmt: skip
-        searcher, minutes = lab.search(name, config, (cost,), share_warmup=False)
-        return lab.result(cells_of(searcher.front()), (cost,), minutes)
-
-    return lab.part(name, make)
-
+from nas.config import SearchConfig
+from nas.runtime import run_script
 
 METHODS: dict[str, Callable[[Laboratory, int, str], dict[str, Any]]] = {
     "one search for all λs": lambda lab, seed, cost: ours(lab, seed, (cost,)),
@@ -411,23 +69,45 @@ def table(
     return "\n".join(lines)
 
 
+def surface(lab: Laboratory, seeds: Sequence[int], costs: Sequence[str]) -> str:
+    """Searches for several costs at once; shares of the volume under the true surface, Markdown."""
+    found = [ours(lab, seed, costs) for seed in seeds]
+    rows = {f"one search, {LAMS} × {LAMS} λs": [f["hypervolume"] for f in found]}
+    for count in (LAMS, LAMS**2):
+        rows[f"{count} random cells"] = [
+            chance(lab, seed, *costs, count=count)["hypervolume"] for seed in seeds
+        ]
+    lines = [f"| cells of | hypervolume: {', '.join(costs)} |", "|:--|--:|"]
+    lines += [f"| {name} | {spread(values, 3)} |" for name, values in rows.items()]
+    lines.append(f"\nDifferent cells: {spread([f['distinct'] for f in found], 0)}.")
+    return "\n".join(lines)
+
+
 def _command() -> None:
-    parser = Parser(prog="python -m experiments.nasbench201", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/nasbench201"))
-    parser.add_argument("--data-root", type=Path, default=Path(SearchConfig().data_root))
+    parser = Parser(prog="python -m experiments.nasbench201", description="NAS-Bench-201 fronts.")
+    parser.add_argument("--out", type=Path, default=Path("runs/nasbench201"), help="folder to keep")
+    parser.add_argument(
+        "--data-root", type=Path, default=Path(SearchConfig().data_root),
+        help="folder with CIFAR-10 and the benchmark's table",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--costs", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument(
         "--methods", type=int, nargs="+", choices=range(len(METHODS)), default=range(len(METHODS)),
         help="numbers: " + ", ".join(f"{n} {name}" for n, name in enumerate(METHODS)),
     )  # fmt: skip
+    parser.add_argument(
+        "--surface", nargs=2, choices=COLUMNS, help="search for two costs at once instead"
+    )
     args = parser.parse_args()
     lab = Laboratory(args.out, args.data_root)
-    names = [list(METHODS)[n] for n in args.methods]
-    print(table(lab, names, args.seeds, args.costs))
+    if args.surface is not None:
+        print(surface(lab, args.seeds, tuple(args.surface)))
+        return
+    print(table(lab, [list(METHODS)[n] for n in args.methods], args.seeds, args.costs))
     if 0 in args.methods:
         taus = [ranking(lab, seed) for seed in args.seeds]
-        print("\nKendall's τ with the true accuracies, on 500 random cells:")
+        print(f"\nKendall's τ with the true accuracies, on {RANKED} random cells:")
         for name in taus[0]:
             print(f"  {name}: {spread([tau[name] for tau in taus], 3)}")
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cells import cost
 from cells.cell import Skeleton
-from cells.cost import CostTable, cost_table
+from cells.cost import CostTable, cost_table, fitted_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
@@ -235,3 +235,33 @@ def test_measured_latency(space: SearchSpace) -> None:
         assert free.all()
     work = [i for i, op in enumerate(space.ops) if op not in ("none", "skip_connect")]
     assert (table.table[:, work] > 0).all()
+
+
+# ---------------------------------------------------------------- fitted to measurements
+
+
+def test_a_fitted_cost_predicts_networks_that_were_not_measured() -> None:
+    space = SPACES["nasbench201"]
+    draw = torch.Generator().manual_seed(0)
+    prices = torch.tensor([0.0, 0.5, 2.0, 12.0, 3.0], dtype=torch.float64)
+    truth = prices * (1 + 0.2 * torch.rand(6, 5, generator=draw, dtype=torch.float64))
+    choices = torch.randint(5, (400, 6), generator=draw)
+    measured = 7.0 + CostTable("latency", 0.0, truth).totals(choices)
+    noise = 1 + 0.02 * torch.randn(100, generator=draw, dtype=torch.float64)
+    table = fitted_table("latency", space, choices[:100], measured[:100] * noise)
+    assert table.name == "latency" and table.base == pytest.approx(7.0, abs=1.0)
+    assert (table.table >= 0).all() and not table.table[:, space.none].any()
+    error = (table.totals(choices[100:]) / measured[100:] - 1).abs()
+    assert float(error.mean()) < 0.03
+
+
+def test_an_operation_on_an_edge_that_was_not_measured_costs_what_it_does_elsewhere() -> None:
+    space = SPACES["nasbench201"]
+    choices = torch.tensor([[3, 0, 0, 0, 0, 0], [3, 3, 0, 0, 0, 0], [0, 3, 3, 0, 0, 0], [0] * 6])
+    table = fitted_table("latency", space, choices, torch.tensor([5.0, 9.0, 9.0, 1.0]), ridge=1e-6)
+    assert table.table[5, 3] == pytest.approx(4.0, abs=0.2)
+
+
+def test_one_network_is_not_enough_to_fit_a_cost() -> None:
+    with pytest.raises(InputError, match="two networks or more, got 1"):
+        fitted_table("latency", SPACES["nasbench201"], torch.zeros(1, 6).long(), torch.ones(1))

@@ -1,0 +1,108 @@
+"""What a front of NAS-Bench-201 must beat without a search of its own."""
+
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from experiments.nasbench201_searches import LAMS, Laboratory, base_config, likelihoods
+from experiments.nasbench201_table import LATENCIES, Cell
+from nas.pareto import pareto
+
+DRAWS = 200
+"""Draws of whatever is left to chance, of which the mean counts."""
+POPULATION, TOURNAMENT = 64, 8
+IMAGES = 500
+"""Validation images on which evolution scores a cell."""
+
+
+def chance(lab: Laboratory, seed: int, *costs: str, count: int = LAMS) -> dict[str, Any]:
+    """Random cells; the mean over draws."""
+    generator = np.random.default_rng(seed)
+    cells = lab.benchmark.cells
+    draws = [generator.choice(len(cells), count, replace=False) for _ in range(DRAWS)]
+    shares = [lab.benchmark.share([cells[n] for n in draw], *costs) for draw in draws]
+    best = [lab.benchmark.accuracy[draw].max() for draw in draws]
+    return {"hypervolume": float(np.mean(shares)), "best": float(np.mean(best)), "minutes": 0.0}
+
+
+def by_parameters(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
+    """Cells that have the most parameters at their cost, ties at random; mean over draws."""
+    benchmark = lab.benchmark
+    config = base_config(seed, lab.data_root)
+    tables = lab.tables(config, (cost,), seed)
+    priced = tables["latency" if cost in LATENCIES else cost].totals(benchmark.choices()).numpy()
+    params = tables["params"].totals(benchmark.choices()).numpy()
+    generator = np.random.default_rng(seed)
+    shares, best = [], []
+    for _ in range(DRAWS):
+        kept, most = [], -1.0
+        for n in np.lexsort((generator.random(len(params)), -params, priced)).tolist():
+            if params[n] > most:
+                kept.append(n)
+                most = params[n]
+        spaced = np.unique(np.linspace(0, len(kept) - 1, LAMS).round().astype(int))
+        numbers = [kept[i] for i in spaced]
+        shares.append(benchmark.share([benchmark.cells[n] for n in numbers], cost))
+        best.append(benchmark.accuracy[numbers].max())
+    return {"hypervolume": float(np.mean(shares)), "best": float(np.mean(best)), "minutes": 0.0}
+
+
+def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
+    """Regularised evolution of a front over the trained supernet of our search.
+
+    Real, Aggarwal, Huang, Le (2019): a queue of cells; the best of a random few is mutated on one
+    edge, the oldest dies. The best are those that none of the few dominates in likelihood and cost.
+    It scores as many images as our search did after its warm-up.
+    """
+    name = f"evolved-{cost}-seed{seed}"
+
+    def make() -> dict[str, Any]:
+        config = base_config(seed, lab.data_root)
+        searcher, _ = lab.search(f"front-params-seed{seed}", config, ("params",))
+        table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
+        steps = searcher.problem.total_steps - searcher.problem.warmup_steps
+        scored = steps // config.arch_every * config.cells_per_step * config.batch_size
+        generator = np.random.default_rng(seed)
+        start = time.perf_counter()
+        worth: dict[Cell, tuple[float, float]] = {}
+
+        def score(cell: Cell) -> tuple[float, float]:
+            if cell not in worth:
+                nll = float(likelihoods(searcher, [cell], IMAGES)[0])
+                worth[cell] = nll, table.total(cell)
+            return worth[cell]
+
+        queue: deque[Cell] = deque(maxlen=POPULATION)
+        tried = 0
+        while len(worth) < scored // IMAGES and tried < 20 * scored // IMAGES:
+            tried += 1
+            if len(queue) < POPULATION:
+                child = tuple(generator.integers(0, 5, 6).tolist())
+            else:
+                few = [queue[i] for i in generator.integers(0, POPULATION, TOURNAMENT)]
+                points = [score(cell) for cell in few]
+                members = pareto([-nll for nll, _ in points], [[c] for _, c in points])
+                best = [cell for cell, member in zip(few, members, strict=True) if member]
+                child = mutate(best[generator.integers(len(best))], generator)
+            score(child)
+            queue.append(child)
+        found = list(worth)
+        members = pareto([-worth[c][0] for c in found], [[worth[c][1]] for c in found])
+        front = sorted(
+            (c for c, member in zip(found, members, strict=True) if member),
+            key=lambda c: -worth[c][1],
+        )
+        spaced = np.unique(np.linspace(0, len(front) - 1, LAMS).round().astype(int))
+        own = (time.perf_counter() - start) / 60
+        warm = lab.warm(config)["seconds"] / 60
+        return lab.result([front[i] for i in spaced], (cost,), warm + own)
+
+    return lab.part(name, make)
+
+
+def mutate(cell: Cell, generator: np.random.Generator) -> Cell:
+    """Another operation on one edge."""
+    edge, shift = int(generator.integers(6)), int(generator.integers(1, 5))
+    return (*cell[:edge], (cell[edge] + shift) % 5, *cell[edge + 1 :])
