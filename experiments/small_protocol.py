@@ -1,0 +1,203 @@
+"""Cells of five λs, random cells and DARTS, all retrained alike, small enough for many seeds.
+
+    python -m experiments.small_protocol cifar10 --out runs/small-cifar10 --seeds 0 1 2
+    python -m experiments.small_protocol fashion --share 0.1 --seeds 0
+
+The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 100 of retraining.
+Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
+epoch. `--share` takes a part of all epochs where there is no GPU. Whoever runs the command again
+goes on where it stopped.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.notation import read_genotype
+from cells.space import SearchSpace, find_space
+from nas.commandline import Parser
+from nas.config import PRESETS, SearchConfig
+from nas.front import Front
+from nas.recipe import RetrainConfig, read_retraining
+from nas.retrainer import retrain
+from nas.runs import read_config, read_run
+from nas.runtime import run_script
+from nas.searcher import search
+
+LAMS = 5
+DARTS = "DARTS_V2"
+RANDOM_SHARES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+"""Probability of a convolution on an edge of a random cell, one cell each."""
+
+SEARCH = replace(
+    PRESETS["cifar10"],
+    num_cells=3,
+    channels=16,
+    relax="straight_through",
+    temperature_end=0.2,
+    epochs=50,
+    warmup_epochs=20,
+    w_lr=0.1,
+    arch_lr=0.02,
+    arch_weight_decay=0.0,
+)
+RETRAIN = RetrainConfig(
+    num_cells=3,
+    channels=16,
+    crop_padding=4,
+    cutout=16,
+    flip=True,
+    epochs=100,
+    batch_size=96,
+    lr=0.05,
+    warmup_epochs=2,
+)
+
+
+def shortened(config: Any, share: float) -> Any:
+    """The same settings with a share of their epochs, at least one."""
+    return replace(
+        config,
+        epochs=max(1, round(share * config.epochs)),
+        warmup_epochs=round(share * config.warmup_epochs),
+    )
+
+
+def random_cell(space: SearchSpace, share: float, draw: random.Random) -> Genotype:
+    """A cell of random inputs and operations, of which a share are convolutions on average."""
+    heavy = [op for op in space.ops if "conv" in op]
+    light = [op for op in space.ops if op not in heavy and op != "none"]
+    choices = [space.none] * space.num_edges
+    for kind in space.kinds:
+        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
+            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
+                op = draw.choice(heavy if draw.random() < share else light)
+                choices[space.first_edge(kind) + row] = space.ops.index(op)
+    return Genotype.from_choices(space, choices)
+
+
+def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
+    """The cells of five λs, evenly spaced in unit position, of a search that is run if need be."""
+    if not folder.exists():
+        search(config, folder)
+    elif not (folder / "front.csv").is_file():
+        former, state = read_run(folder)
+        search(former, folder, state=state)
+    front = Front.load(folder)
+    lams = front.lam_range.grid(LAMS)
+    cells = front.choices(lams).tolist()
+    return [front.genotype(lam, cell) for lam, cell in zip(lams.tolist(), cells, strict=True)]
+
+
+def retrained(genotype: Genotype, config: RetrainConfig, folder: Path) -> dict[str, Any]:
+    """The result of a retraining, which is run, or gone on with, if need be."""
+    if not (folder / "result.json").is_file():
+        if folder.exists():
+            retrain(read_retraining(folder), folder, resume=True)
+        else:
+            file = folder.parent / f"{folder.name}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            genotype.save(file)
+            retrain(replace(config, genotype=str(file)), folder)
+    return read_config(folder / "result.json")
+
+
+def curve(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Accuracy as a parabola in the logarithm of parameters, least squares; a line for few."""
+    sizes, accuracies = np.log([p for p, _ in points]), [a for _, a in points]
+    return np.polyfit(sizes, accuracies, 2 if len(set(sizes.tolist())) > 3 else 1)
+
+
+def protocol(
+    data: str, data_root: Path, out: Path, seeds: Sequence[int], share: float
+) -> list[dict[str, Any]]:
+    """Searches and retrains all that the table needs.
+
+    Returns:
+        One row per network: `kind`, `lam` (None but for ours), `params`, `accuracies` by seed.
+    """
+    settings = {"data": data, "data_root": str(data_root)}
+    search_config = replace(shortened(SEARCH, share), **settings)
+    recipe = replace(shortened(RETRAIN, share), **settings, seeds=tuple(seeds))
+    space = find_space(SEARCH.space)
+    draw = random.Random(0)
+    cells: list[tuple[str, float | None, str, Genotype]] = []
+    for seed in seeds:
+        config = replace(search_config, seed=seed)
+        for number, genotype in enumerate(searched(config, out / f"search-seed{seed}")):
+            lam = (genotype.lam or {})[config.costs[0]]
+            cells.append(("ours", lam, f"ours-seed{seed}-{number}", genotype))
+    for number, convolutions in enumerate(RANDOM_SHARES):
+        cells.append(("random", None, f"random-{number}", random_cell(space, convolutions, draw)))
+    cells.append(("DARTS", None, DARTS, read_genotype(DARTS)))
+    rows = []
+    for kind, lam, name, genotype in cells:
+        # A cell found with one seed is retrained with that one: as many networks as seeds for all.
+        own = (int(name.split("seed")[1].split("-")[0]),) if kind == "ours" else recipe.seeds
+        result = retrained(genotype, replace(recipe, seeds=own), out / "retrained" / name)
+        rows.append(
+            {
+                "kind": kind,
+                "lam": lam,
+                "params": result["costs"]["params"],
+                "accuracies": result["test_accuracy"],
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The networks by size, with what a random cell of that size reaches, in Markdown."""
+    points = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
+    chance = curve(points)
+    low, high = min(p for p, _ in points), max(p for p, _ in points)
+    lines = [
+        "| cell | λ | parameters | test accuracy, % | above random cells, points |",
+        "|:--|--:|--:|--:|--:|",
+    ]
+    for row in sorted(rows, key=lambda row: (row["kind"], row["params"])):
+        mean = float(np.mean(row["accuracies"]))
+        expected = float(np.polyval(chance, np.log(row["params"])))
+        ahead = f"{100 * (mean - expected):+.2f}"
+        if row["kind"] == "random" or not low <= row["params"] <= high:
+            ahead = ""  # the curve ends with the random cells
+        spread = row["accuracies"]
+        std = f" ± {100 * float(np.std(spread, ddof=1)):.2f}" if len(spread) > 1 else ""
+        lam = "" if row["lam"] is None else f"{row['lam']:.3g}"
+        lines.append(
+            f"| {row['kind']} | {lam} | {row['params']:,} | {100 * mean:.2f}{std} | {ahead} |"
+        )
+    return "\n".join(lines)
+
+
+def _command() -> None:
+    parser = Parser(
+        prog="python -m experiments.small_protocol",
+        description="Cells of five λs, random cells and DARTS, all retrained alike.",
+    )
+    parser.add_argument("data", help="cifar10, fashion, or other data as search.py takes them")
+    parser.add_argument("--out", type=Path, help="folder to keep (default runs/small-DATA)")
+    parser.add_argument("--data-root", type=Path, default=Path(SEARCH.data_root))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
+    args = parser.parse_args()
+    if not 0 < args.share <= 1:
+        raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
+    out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
+    print(table(protocol(args.data, args.data_root, out, args.seeds, args.share)))
+
+
+def main() -> None:
+    """`python -m experiments.small_protocol`."""
+    run_script(_command)
+
+
+if __name__ == "__main__":
+    main()
