@@ -72,6 +72,9 @@ class SearchConfig:
     """λs drawn at every step; the step's loss is their mean."""
     latency_batch: int = 1
     """Images per batch for which latency is measured."""
+    latency_file: str | None = None
+    """CSV file with lines genotype,latency (milliseconds) of networks that were measured on
+    another device: latency is fitted to them instead of being measured here."""
     arch_kl: float = 0.01
     """Price κ of KL(q(γ|λ) ‖ uniform), in nats per example per nat; 0 for none."""
     arch_kl_end: float | None = None

@@ -16,6 +16,7 @@ from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.elbo import NegativeElbo, Sample, Terms, kl_costs
 from nas.front import build_front_hypernet
+from nas.latency import latency_table
 from nas.posterior import to_gaussian
 from nas.relax import build_relaxation, temperature
 from nas.runtime import Processes, stream
@@ -124,8 +125,11 @@ class Problem:
         )
 
     def _measure(self) -> dict[str, CostTable]:
+        elsewhere = self.config.latency_file
         tables = {
-            name: cost_table(
+            name: latency_table(Path(elsewhere), self.skeleton.space)
+            if name == "latency" and elsewhere is not None
+            else cost_table(
                 name,
                 self.skeleton,
                 device=self.processes.device,

@@ -17,7 +17,7 @@ LAYERS = (
     "nas.diagnostics",
     "nas.recipe",
     "nas.front nas.export nas.draw nas.runs",
-    "nas.plot nas.elbo nas.config cells.network",
+    "nas.plot nas.elbo nas.config nas.latency cells.network",
     "cells.supernet nas.discretise",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics",

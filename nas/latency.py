@@ -1,0 +1,70 @@
+"""Latencies that were measured elsewhere: on a phone, a board, another GPU."""
+
+import csv
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cells.cost import CostTable, fitted_table
+from cells.errors import InputError
+from cells.notation import read_genotype
+from cells.space import SearchSpace
+
+
+def read_latencies(path: Path, space: SearchSpace) -> tuple[Tensor, Tensor]:
+    """Reads a CSV file with a row `genotype,latency` for every network that was measured.
+
+    Args:
+        path: its column `genotype` holds whatever `read_genotype` takes, the path of a file
+            relative to the CSV file's folder; its column `latency` milliseconds.
+        space: of all the genotypes.
+
+    Returns:
+        Cells (n, edges) int64 and milliseconds (n,) float64.
+
+    Raises:
+        InputError: naming the line, if the file is absent or a row cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"cannot read latencies from {path}: name a CSV file") from None
+    choices, measured = [], []
+    reader = csv.DictReader(text.splitlines())
+    if not {"genotype", "latency"} <= set(reader.fieldnames or ()):
+        raise InputError(f"{path} must begin with the line genotype,latency")
+    for row in reader:
+        where = f"{path} line {reader.line_num}"
+        try:
+            latency = float(row["latency"])
+        except (TypeError, ValueError):
+            latency = -1.0
+        if not 0 < latency < float("inf"):
+            raise InputError(f"{where}: latency must be positive, got {row['latency']!r}")
+        source = row["genotype"]
+        beside = path.parent / source
+        genotype = read_genotype(beside if not source.startswith("|") and _is_file(beside)
+                                 else source)  # fmt: skip
+        if genotype.space != space.name:
+            raise InputError(
+                f"{where}: the genotype is of the space {genotype.space}, the search of "
+                f"{space.name}: measure networks of that"
+            )
+        choices.append(genotype.choices())
+        measured.append(latency)
+    if len(measured) < 2:
+        raise InputError(f"{path} has {len(measured)} networks: measure two or more, better fifty")
+    return torch.tensor(choices), torch.tensor(measured, dtype=torch.float64)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a text too long, or with a NUL, is no path
+        return False
+
+
+def latency_table(path: Path, space: SearchSpace) -> CostTable:
+    """Latency of every operation, fitted to networks that were measured; see `read_latencies`."""
+    return fitted_table("latency", space, *read_latencies(path, space))
