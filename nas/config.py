@@ -1,6 +1,7 @@
 """Every setting of a search, with its default and its meaning, and the presets."""
 
 import json
+import math
 import os
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
@@ -147,6 +148,8 @@ class SearchConfig:
     """Largest norm of the weights' gradient."""
     arch_lr: float = 3e-4
     """Learning rate of the hypernetwork (Adam)."""
+    arch_lr_end: float | None = None
+    """Its value at the end, reached by a cosine from the warm-up's end; None keeps it."""
     arch_beta1: float = 0.5
     """Adam's first decay rate for the hypernetwork."""
     arch_beta2: float = 0.999
@@ -239,6 +242,13 @@ class SearchConfig:
         if not all(p > 0 for p in probs) or abs(sum(probs) - 1) > 1e-6:
             raise InputError(f"op_probs must be positive and add up to 1, got {probs}")
 
+    def arch_lr_at(self, fraction: float) -> float:
+        """The hypernetwork's learning rate when a share of the search after warm-up is over."""
+        if self.arch_lr_end is None:
+            return self.arch_lr
+        share = (1 + math.cos(math.pi * fraction)) / 2
+        return self.arch_lr_end + (self.arch_lr - self.arch_lr_end) * share
+
     def arch_kl_price(self, fraction: float) -> float:
         """κ when a share in [0, 1] of the search after its warm-up is over."""
         if self.arch_kl_end is None:
@@ -278,7 +288,7 @@ _LEAST: dict[str, float] = {
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
-    "threads": 0, "grid": 1, "eval_images": 1,
+    "threads": 0, "grid": 1, "eval_images": 1, "arch_lr_end": 0,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
@@ -375,10 +385,11 @@ PRESETS: dict[str, SearchConfig] = {
         shrink=2,
         lam_high=(30.0,),
         arch_kl=0.02,
-        arch_kl_end=0.002,
+        arch_kl_end=0.003,
         hypernet="piecewise",
         knots=9,
         estimator="score",
+        score_lams=32,
         epochs=45,
         warmup_epochs=40,
         op_probs=(0.1, 0.25, 0.2, 0.35, 0.1),
@@ -386,6 +397,7 @@ PRESETS: dict[str, SearchConfig] = {
         batch_size=64,
         w_lr=0.1,
         arch_lr=0.02,
+        arch_lr_end=0.0,
         arch_beta1=0.9,
         arch_weight_decay=0.0,
         precision="bfloat16",

@@ -180,6 +180,11 @@ class Problem:
         """Steps at the start in which the architecture rests."""
         return self.config.warmup_epochs * self.steps_per_epoch
 
+    def since_warmup(self, step: int) -> float:
+        """Share in [0, 1] of the steps after the warm-up that are over."""
+        after = max(1, self.total_steps - self.warmup_steps)
+        return max(0, step - self.warmup_steps) / after
+
     def arch_moves(self, step: int) -> bool:
         """Whether the architecture takes a step after the weights have taken `step` of them."""
         since = step - self.warmup_steps
@@ -220,9 +225,7 @@ class Problem:
                 config.temperature_end,
                 config.temperature_schedule,
             ),
-            config.arch_kl_price(
-                max(0, step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-            ),
+            config.arch_kl_price(self.since_warmup(step)),
             prior,
         )
 

@@ -210,6 +210,8 @@ class Searcher:
         """
         for group in self.w_optimizer.param_groups:
             group["lr"] = self.w_lr()
+        for group in self.arch_optimizer.param_groups:
+            group["lr"] = self.config.arch_lr_at(self.problem.since_warmup(self.step))
         train = self.problem.sample("train", self.step)
         gradient = None
         if self.problem.arch_moves(self.step):

@@ -79,7 +79,8 @@ def refused(**values: Any) -> str:
             "score_lams", "replay", "arch_every",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
-            "warmup_epochs", "threads", "crop_padding", "cutout", "arch_kl", "w_lr_min",
+            "warmup_epochs", "threads", "crop_padding", "cutout", "arch_kl", "arch_lr_end",
+            "w_lr_min",
             "w_momentum", "w_weight_decay", "arch_weight_decay", "arch_beta1", "arch_beta2",
         )),
         *(({name: NAN}, [f"{name} must be at least 0, got nan"]) for name in (
@@ -131,6 +132,13 @@ def test_json_of_a_wrong_type_is_refused(name, value, wanted) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(InputError, match="unknown setting 'epoch': did you mean 'epochs'"):
         config_from_dict({"epoch": 3})
+
+
+def test_the_hypernetworks_learning_rate_follows_a_cosine() -> None:
+    config = SearchConfig(arch_lr=0.04, arch_lr_end=0.02)
+    rates = [config.arch_lr_at(fraction) for fraction in (0.0, 0.5, 1.0)]
+    assert rates == pytest.approx([0.04, 0.03, 0.02])
+    assert SearchConfig(arch_lr=0.04).arch_lr_at(0.5) == 0.04
 
 
 def test_the_price_of_the_distribution_falls_exponentially() -> None:

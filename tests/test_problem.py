@@ -141,6 +141,13 @@ def test_the_prior_is_followed_and_its_cells_are_connected(digits: ImageData) ->
     assert always.sample("train", 50).prior and not always.sample("val", 50).prior
 
 
+def test_schedules_begin_when_the_warm_up_ends(digits: ImageData) -> None:
+    problem = make(digits, warmup_epochs=1, arch_kl=0.04, arch_kl_end=0.01)  # of 4 epochs
+    for step, over, price in ((0, 0.0, 0.04), (22, 0.0, 0.04), (55, 0.5, 0.02)):
+        assert problem.since_warmup(step) == pytest.approx(over)
+        assert problem.sample("val", step).arch_kl_price == pytest.approx(price)
+
+
 def test_the_supernet_sees_shrunk_images_that_cost_like_whole_ones(digits: ImageData) -> None:
     whole, half = make(digits, crop_padding=1), make(digits, crop_padding=1, shrink=2)
     one, other = whole.sample("train", 3).x, half.sample("train", 3).x
