@@ -42,6 +42,7 @@ CONFIGS = {
     "gumbel": replace(TINY, relax="gumbel", order="exact", hypernet="mlp"),
     "gumbel_example": replace(TINY, relax="gumbel_example", order="second", hypernet="piecewise"),
     "straight_through": replace(TINY, relax="straight_through", lams_per_step=2),
+    "score": replace(TINY, estimator="score", hypernet="piecewise", trained_cells="prior"),
     "darts": replace(TINY, relax="gumbel_example", space="darts", num_cells=2, channels=2),
 }
 
