@@ -5,10 +5,11 @@ from pathlib import Path
 
 from cells.errors import InputError, unknown
 from nas.commandline import parse, take
-from nas.config import PRESETS, SearchConfig, config_from_dict
+from nas.config import SearchConfig, config_from_dict
+from nas.presets import PRESETS
 from nas.runs import read_config, read_run, require_same
 from nas.runtime import run_script
-from nas.searcher import search
+from nas.search import search
 
 USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more

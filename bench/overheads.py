@@ -22,10 +22,12 @@ from typing import Any
 import torch
 
 from bench.worker import Worker, noise, take_turns
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
 from nas.front import Front
+from nas.presets import PRESETS
 from nas.runtime import start_processes
-from nas.searcher import Searcher, search
+from nas.search import search
+from nas.searcher import Searcher
 
 LAMS = (0.001, 0.01, 0.1, 1.0, 10.0)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.worker import noise
-from nas.config import PRESETS
+from nas.presets import PRESETS
 from nas.runtime import start_processes, stop_processes
 from nas.searcher import Searcher
 

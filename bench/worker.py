@@ -27,8 +27,8 @@ import torch
 
 from cells.space import SPACES, find_space
 from nas.augment import Split
-from nas.config import PRESETS
 from nas.data import ImageData
+from nas.presets import PRESETS
 from nas.retrainer import describe_machine
 from nas.runtime import start_processes
 from nas.searcher import Searcher

@@ -21,9 +21,10 @@ from cells.cost import CostTable, cost_table
 from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
 from nas import checkpoint
 from nas.augment import evaluation_batches, shrink
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.front import Front
+from nas.presets import PRESETS
 from nas.problem import MEASURED, Problem
 from nas.report import draw_part
 from nas.runs import write_json

@@ -22,13 +22,14 @@ from cells.genotype import Genotype
 from cells.notation import read_genotype
 from cells.space import SearchSpace, find_space
 from nas.commandline import Parser
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
 from nas.front import Front
+from nas.presets import PRESETS
 from nas.recipe import RetrainConfig, read_retraining
 from nas.retrainer import retrain
 from nas.runs import read_config, read_run
 from nas.runtime import run_script
-from nas.searcher import search
+from nas.search import search
 
 LAMS = 5
 DARTS = "DARTS_V2"

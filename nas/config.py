@@ -1,10 +1,10 @@
-"""Every setting of a search, with its default and its meaning, and the presets."""
+"""Every setting of a search, with its default and its meaning."""
 
 import json
 import math
 import os
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -332,74 +332,3 @@ def _is(value: Any, sort: Any) -> bool:
     if get_origin(sort) is tuple:
         return type(value) is tuple and all(_is(item, get_args(sort)[0]) for item in value)
     return type(value) is sort or (sort is float and type(value) is int)
-
-
-_DARTS = SearchConfig(
-    space="darts",
-    num_cells=8,
-    relax="softmax",
-    temperature_end=1.0,
-    epochs=50,
-)
-
-_MNIST = SearchConfig(
-    data="mnist",
-    space="darts",
-    channels=8,
-    num_cells=3,
-    stem_stride=2,
-    crop_padding=2,
-    epochs=12,
-    warmup_epochs=5,
-    batch_size=64,
-    w_lr=0.1,
-    arch_lr=0.02,
-    arch_weight_decay=0.0,
-    threads=1,
-)
-
-PRESETS: dict[str, SearchConfig] = {
-    "digits": SearchConfig(
-        data="digits",
-        space="darts",
-        channels=8,
-        num_cells=2,
-        crop_padding=1,
-        epochs=120,
-        warmup_epochs=60,
-        batch_size=64,
-        w_lr=0.1,
-        arch_lr=0.03,
-        arch_weight_decay=0.0,
-        threads=1,
-    ),
-    "mnist": _MNIST,
-    "fashion": replace(_MNIST, data="fashion", flip=True),
-    "cifar10": replace(_DARTS, data="cifar10", crop_padding=4, flip=True),
-    "nasbench201": SearchConfig(
-        data="cifar10",
-        channels=16,
-        num_cells=9,
-        crop_padding=4,
-        flip=True,
-        shrink=2,
-        lam_high=(30.0,),
-        arch_kl=0.02,
-        arch_kl_end=0.003,
-        hypernet="piecewise",
-        knots=9,
-        estimator="score",
-        score_lams=32,
-        epochs=45,
-        warmup_epochs=40,
-        op_probs=(0.1, 0.25, 0.2, 0.35, 0.1),
-        trained_cells="prior",
-        batch_size=64,
-        w_lr=0.1,
-        arch_lr=0.02,
-        arch_lr_end=0.0,
-        arch_beta1=0.9,
-        arch_weight_decay=0.0,
-        precision="bfloat16",
-    ),
-}

@@ -39,7 +39,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished search, of less than a second; tests read it and copy it."""
     # Here, as most tests need neither.
     from nas.config import SearchConfig
-    from nas.searcher import search
+    from nas.search import search
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = SearchConfig(

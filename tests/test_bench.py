@@ -7,7 +7,7 @@ import pytest
 from bench import __main__ as bench_main
 from bench import growth, overheads, processes, steps
 from bench.worker import Worker, noise, take_turns
-from nas.config import PRESETS
+from nas.presets import PRESETS
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])

@@ -21,7 +21,8 @@ import search
 from cells.errors import InputError
 from nas import checkpoint
 from nas.commandline import Parser, parse, take
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
+from nas.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 TINY = [

@@ -10,8 +10,9 @@ import pytest
 from cells.cost import COSTS
 from cells.errors import InputError
 from cells.space import SPACES
-from nas.config import PRESETS, SearchConfig, config_from_dict
+from nas.config import SearchConfig, config_from_dict
 from nas.hypernet import HYPERNETS
+from nas.presets import PRESETS
 from nas.relax import RELAXATIONS
 
 NAN, INF = math.nan, math.inf

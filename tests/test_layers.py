@@ -12,13 +12,15 @@ LAYERS = (
     "search retrain experiments bench",
     "nas cells",  # the packages' own __init__
     "nas.family",
-    "nas.searcher nas.retrainer",
+    "nas.search nas.retrainer",
+    "nas.searcher",
     "nas.report nas.trainer nas.problem",
     "nas.diagnostics",
     "nas.recipe",
     "nas.front nas.export nas.draw nas.runs",
-    "nas.plot nas.elbo nas.config nas.latency cells.network",
-    "cells.supernet nas.discretise",
+    "nas.plot nas.elbo nas.presets nas.latency cells.network",
+    "cells.supernet nas.config",
+    "nas.discretise",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics",
     "cells.cell nas.augment",

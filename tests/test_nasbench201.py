@@ -14,8 +14,8 @@ from experiments import nasbench201, nasbench201_rivals, nasbench201_searches
 from experiments.nasbench201_rivals import by_parameters, chance, evolved, mutate
 from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
 from experiments.nasbench201_table import COLUMNS, Benchmark
-from nas.config import PRESETS
 from nas.data import load_data
+from nas.presets import PRESETS
 
 
 @pytest.fixture(scope="module")

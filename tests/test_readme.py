@@ -61,7 +61,7 @@ def test_command(
         return
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
     started: list[Any] = []
-    monkeypatch.setattr("nas.searcher.search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr("nas.search.search", lambda config, *_, **__: started.append(config))
 
     def start(config: RetrainConfig, *_: Any) -> dict[str, Any]:
         started.append(config)

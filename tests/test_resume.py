@@ -19,12 +19,14 @@ from torch import Tensor
 
 import search as script
 from nas import checkpoint
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
 from nas.data import ImageData, load_data
+from nas.presets import PRESETS
 from nas.relax import RELAXATIONS
 from nas.runs import read_run
 from nas.runtime import Processes
-from nas.searcher import Searcher, search
+from nas.search import search
+from nas.searcher import Searcher
 
 ROOT = Path(__file__).parent.parent
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -10,7 +10,8 @@ import pytest
 
 from cells.errors import InputError
 from nas import checkpoint
-from nas.config import PRESETS, SearchConfig
+from nas.config import SearchConfig
+from nas.presets import PRESETS
 from nas.runs import (
     FREE,
     make_folder,

@@ -25,7 +25,8 @@ from nas.elbo import Sample, Terms
 from nas.hypernet import HYPERNETS, Hypernet
 from nas.relax import RELAXATIONS
 from nas.runtime import Processes
-from nas.searcher import Searcher, search
+from nas.search import search
+from nas.searcher import Searcher
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

@@ -1,0 +1,75 @@
+"""The presets of a search, by name: settings that have been tried on one kind of data."""
+
+from dataclasses import replace
+
+from nas.config import SearchConfig
+
+_DARTS = SearchConfig(
+    space="darts",
+    num_cells=8,
+    relax="softmax",
+    temperature_end=1.0,
+    epochs=50,
+)
+
+_MNIST = SearchConfig(
+    data="mnist",
+    space="darts",
+    channels=8,
+    num_cells=3,
+    stem_stride=2,
+    crop_padding=2,
+    epochs=12,
+    warmup_epochs=5,
+    batch_size=64,
+    w_lr=0.1,
+    arch_lr=0.02,
+    arch_weight_decay=0.0,
+    threads=1,
+)
+
+PRESETS: dict[str, SearchConfig] = {
+    "digits": SearchConfig(
+        data="digits",
+        space="darts",
+        channels=8,
+        num_cells=2,
+        crop_padding=1,
+        epochs=120,
+        warmup_epochs=60,
+        batch_size=64,
+        w_lr=0.1,
+        arch_lr=0.03,
+        arch_weight_decay=0.0,
+        threads=1,
+    ),
+    "mnist": _MNIST,
+    "fashion": replace(_MNIST, data="fashion", flip=True),
+    "cifar10": replace(_DARTS, data="cifar10", crop_padding=4, flip=True),
+    "nasbench201": SearchConfig(
+        data="cifar10",
+        channels=16,
+        num_cells=9,
+        crop_padding=4,
+        flip=True,
+        shrink=2,
+        lam_high=(30.0,),
+        arch_kl=0.02,
+        arch_kl_end=0.003,
+        hypernet="piecewise",
+        knots=9,
+        estimator="score",
+        score_lams=32,
+        epochs=45,
+        warmup_epochs=40,
+        op_probs=(0.1, 0.25, 0.2, 0.35, 0.1),
+        trained_cells="prior",
+        batch_size=64,
+        w_lr=0.1,
+        arch_lr=0.02,
+        arch_lr_end=0.0,
+        arch_beta1=0.9,
+        arch_weight_decay=0.0,
+        precision="bfloat16",
+    ),
+}
