@@ -81,9 +81,13 @@ OTHER = {
         "data": "mnist", "space": "darts", "hypernet": "linear",
         "relax": "softmax", "temperature_schedule": "constant", "weights": "gaussian",
         "discretise": "strongest_inputs", "order": "second", "precision": "bfloat16",
+        "estimator": "score", "trained_cells": "prior",
     },
     tuple: {"costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,)},
-    type(None): {"image_size": 28, "lam": (0.5,)},
+    type(None): {
+        "image_size": 28, "lam": (0.5,), "latency_file": "phone.csv", "arch_kl_end": 0.001,
+        "arch_lr_end": 0.0, "op_probs": (0.1, 0.2, 0.2, 0.4, 0.1),
+    },
 }  # fmt: skip
 
 
