@@ -38,6 +38,7 @@ SINGLE = 5
 RANKED, RANKED_IMAGES = 500, 500
 """Cells on which the supernet's ranking is compared with the true one; images to score them."""
 DARTS_CC_EPOCHS = 10
+"""Not yet fitted to the minutes of our search."""
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
@@ -226,7 +227,7 @@ def single(lab: Laboratory, seed: int, cost: str, share: float) -> dict[str, Any
 
 
 def darts_cc(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """DARTS-CC's settings (docs/results/fronts.md) for as long as ours: 3 cells, all at once."""
+    """DARTS-CC's settings: 3 cells, all operations at once, a sample for every example."""
     name = f"darts-cc-{cost}-seed{seed}"
 
     def make() -> dict[str, Any]:

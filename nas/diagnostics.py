@@ -41,13 +41,12 @@ class Diagnostics:
     def text(self) -> str:
         """The diagnostics in a few lines."""
         number = len(self.choices)
-        steps = max(number - 1, 0)
         lines = [f"λ along {number} values: {self.distinct} different cells"]
         for name, rises in self.rises.items():
             low, high = (100 * float(part[name].double().mean()) for part in
                          (self.floor, self.ceiling))  # fmt: skip
             lines.append(
-                f"  {name}: rises {int(rises.sum())} times in {steps} steps; "
+                f"  {name}: rises at {int(rises.sum())} of them; "
                 f"at the floor for {low:.0f}% of the range, at the ceiling for {high:.0f}%"
             )
         first, last = float(self.parameter_free[0]), float(self.parameter_free[-1])

@@ -41,7 +41,7 @@ def test_costs_that_rise_with_lam_are_counted() -> None:
     found = diagnosed(["333333", "33nnnn", "33cnnn", "33cnnn", "cccccc", "nnnnnn"])
     assert found.rises["params"].tolist() == [False, False, True, False, False, False]
     assert found.distinct == 5
-    assert "params: rises 1 times in 5 steps" in found.text()
+    assert "params: rises at 1 of them" in found.text()
 
 
 def test_the_floor_and_the_ceiling_are_those_of_the_space() -> None:
@@ -84,4 +84,4 @@ def test_cells_of_the_darts_space_are_judged_by_the_edges_they_keep() -> None:
     found = diagnose(Front(config, Half(["n"]), {"params": table}), config.lam_range().grid(1))
     assert found.parameter_free.tolist() == [0.5]
     assert not found.floor["params"].any() and not found.ceiling["params"].any()
-    assert "rises 0 times in 0 steps" in found.text()
+    assert "rises at 0 of them" in found.text()
