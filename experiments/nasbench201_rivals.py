@@ -5,8 +5,9 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+import torch
 
-from experiments.nasbench201_searches import LAMS, Laboratory, base_config, likelihoods
+from experiments.nasbench201_searches import LAMS, Laboratory, along_the_dial, base_config
 from experiments.nasbench201_table import LATENCIES, Cell
 from nas.pareto import pareto
 
@@ -54,7 +55,8 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
 
     Real, Aggarwal, Huang, Le (2019): a queue of cells; the best of a random few is mutated on one
     edge, the oldest dies. The best are those that none of the few dominates in likelihood and cost.
-    It scores as many images as our search did after its warm-up.
+    It scores as many images as our search did after its warm-up; of all cells it has scored, those
+    along the dial are chosen as ours are.
     """
     name = f"evolved-{cost}-seed{seed}"
 
@@ -70,7 +72,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
 
         def score(cell: Cell) -> tuple[float, float]:
             if cell not in worth:
-                nll = float(likelihoods(searcher, [cell], IMAGES)[0])
+                nll = float(searcher.problem.likelihoods(torch.tensor([cell]), IMAGES)[0])
                 worth[cell] = nll, table.total(cell)
             return worth[cell]
 
@@ -88,16 +90,13 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
                 child = mutate(best[generator.integers(len(best))], generator)
             score(child)
             queue.append(child)
-        found = list(worth)
-        members = pareto([-worth[c][0] for c in found], [[worth[c][1]] for c in found])
-        front = sorted(
-            (c for c, member in zip(found, members, strict=True) if member),
-            key=lambda c: -worth[c][1],
-        )
-        spaced = np.unique(np.linspace(0, len(front) - 1, LAMS).round().astype(int))
+        choices = torch.tensor(list(worth))
+        scores = torch.tensor(list(worth.values()), dtype=torch.float64)
+        unit_lams = torch.linspace(0, 1, LAMS, dtype=torch.float64)[:, None]
+        cells = along_the_dial(lab, choices, scores[:, 0], scores[:, 1:], (cost,), unit_lams)
         own = (time.perf_counter() - start) / 60
         warm = lab.warm(config)["seconds"] / 60
-        return lab.result([front[i] for i in spaced], (cost,), warm + own)
+        return lab.result(cells, (cost,), warm + own)
 
     return lab.part(name, make)
 

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import kendalltau
+from torch import Tensor
 from tqdm import tqdm
 
 from cells.cost import CostTable, cost_table
 from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
 from nas import checkpoint
-from nas.augment import evaluation_batches, shrink
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
+from nas.finalists import dial, pick
 from nas.front import Front
 from nas.presets import PRESETS
 from nas.problem import MEASURED, Problem
-from nas.report import draw_part
 from nas.runs import write_json
 from nas.runtime import Processes
 from nas.searcher import Searcher
@@ -37,6 +37,8 @@ SINGLE = 5
 """Searches for one λ each, in the place of one search for all."""
 RANKED, RANKED_IMAGES = 500, 500
 """Cells on which the supernet's ranking is compared with the true one; images to score them."""
+FINALISTS = 40
+"""Finalists whose latency is measured."""
 DARTS_CC_EPOCHS = 10
 """Not yet fitted to the minutes of our search."""
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -131,6 +133,11 @@ class Laboratory:
             checkpoint.save(path, searcher.state() | {"seconds": warm["seconds"]})
         searcher = self._searcher(config, costs, path)
         seconds = self._advance(searcher, path, config.epochs)
+        if config.finalists and searcher.finalists is None:
+            start = time.perf_counter()
+            searcher.choose_finalists()
+            seconds += time.perf_counter() - start
+            checkpoint.save(path, searcher.state() | {"seconds": seconds})
         return searcher, seconds / 60
 
     def _searcher(self, config: SearchConfig, costs: Sequence[str], path: Path) -> Searcher:
@@ -182,17 +189,40 @@ def cells_of(front: Front, count: int = LAMS) -> list[Cell]:
     return [tuple(cell) for cell in front.choices(front.lam_range.grid(count)).tolist()]
 
 
-def likelihoods(searcher: Searcher, cells: Sequence[Cell], images: int) -> np.ndarray:
-    """Negative log-likelihood of cells on validation images, with the supernet's weights."""
-    problem, config = searcher.problem, searcher.config
-    part = draw_part(problem.val, images, 0)
-    sample = problem.sample("val", 0)
-    choices = torch.tensor(cells)
-    total = torch.zeros(len(cells))
-    for x, y in evaluation_batches(part, 250, problem.data.mean, problem.data.std):
-        batch = sample._replace(x=shrink(x, config.shrink), y=y)
-        total += problem.objective.score(batch, choices)[0] * len(y)
-    return (total / len(part)).numpy()
+def along_the_dial(
+    lab: Laboratory,
+    choices: Tensor,
+    nll: Tensor,
+    guesses: Tensor,
+    costs: Sequence[str],
+    unit_lams: Tensor,
+) -> list[Cell]:
+    """The best cells for positions of the dial; latencies are measured before.
+
+    A fitted latency is a guess. `FINALISTS` cells, the best for guessed budgets, the next best and
+    so on, are measured, and only they are chosen from, at what they really cost.
+
+    Args:
+        choices: (n, edges), the cells there are.
+        nll: (n,), what they are worth.
+        guesses: (n, num_costs) float64, counted or fitted costs.
+        costs: the benchmark's names of the costs.
+        unit_lams: (m, num_costs) in [0, 1].
+    """
+    devices = [column for column, cost in enumerate(costs) if cost in LATENCIES]
+    if devices:
+        rest, measured = torch.arange(len(nll)), list[int]()
+        while len(rest) and len(measured) < FINALISTS:
+            best = pick(nll[rest], guesses[rest], dial(unit_lams, guesses)).unique()
+            measured += rest[best].tolist()
+            rest = rest[~torch.isin(torch.arange(len(rest)), best)]
+        del measured[FINALISTS:]
+        choices, nll, guesses = choices[measured], nll[measured], guesses[measured]
+        numbers = lab.benchmark.numbers(choices.tolist())
+        for column in devices:
+            guesses[:, column] = torch.from_numpy(lab.benchmark.costs[costs[column]][numbers])
+    best = pick(nll, guesses, dial(unit_lams, guesses))
+    return [tuple(cell) for cell in choices[best].tolist()]
 
 
 def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
@@ -203,7 +233,12 @@ def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
         config = base_config(seed, lab.data_root)
         searcher, minutes = lab.search(name, config, costs)
         count = LAMS if len(costs) == 1 else LAMS**2
-        return lab.result(cells_of(searcher.front(), count), costs, minutes)
+        front = searcher.front()
+        assert front.finalists is not None
+        choices, nll = front.finalists
+        unit_lams = front.lam_range.unit(front.lam_range.grid(count))
+        cells = along_the_dial(lab, choices, nll, front.costs_of(choices), costs, unit_lams)
+        return lab.result(cells, costs, minutes)
 
     return lab.part(name, make)
 
@@ -254,7 +289,7 @@ def ranking(lab: Laboratory, seed: int) -> dict[str, Any]:
         )
         numbers = np.random.default_rng(seed).choice(15625, RANKED, replace=False)
         cells = [lab.benchmark.cells[n] for n in numbers]
-        nll = likelihoods(searcher, cells, RANKED_IMAGES)
+        nll = searcher.problem.likelihoods(torch.tensor(cells), RANKED_IMAGES).numpy()
         truth, params = lab.benchmark.accuracy[numbers], lab.benchmark.costs["params"][numbers]
         good = truth > 90
         return {

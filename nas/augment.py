@@ -282,6 +282,13 @@ def shrink(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
 
 
+def draw_part(split: Split, count: int, seed: int) -> Split:
+    """At most `count` examples in random order, whatever the order of the source."""
+    order = torch.randperm(len(split), generator=stream(seed, "report", 0))[:count]
+    order = order.to(split.labels.device)
+    return Split(split.images[order], split.labels[order])
+
+
 def evaluation_batches(
     split: Split, batch_size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Iterator[tuple[Tensor, Tensor]]:

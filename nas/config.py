@@ -111,6 +111,10 @@ class SearchConfig:
     """Steps of the weights from one step of the architecture to the next."""
     discretise: str = "most_probable"
     """Rule from distribution to cell: most_probable, or strongest_inputs as in DARTS."""
+    finalists: int = 0
+    """Cells drawn for all λs at the end and scored on validation images. The position of λ in its
+    range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
+    the discretised cell of q(γ|λ)."""
 
     # Weights
     weights: str = "point"
@@ -288,7 +292,7 @@ _LEAST: dict[str, float] = {
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
-    "threads": 0, "grid": 1, "eval_images": 1, "arch_lr_end": 0,
+    "threads": 0, "finalists": 0, "grid": 1, "eval_images": 1, "arch_lr_end": 0,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",

@@ -19,7 +19,7 @@ from nas.hypernet import Hypernet
 from nas.metrics import accuracy
 from nas.posterior import kl
 from nas.relax import Relaxation
-from nas.score import Scored, expected_nll
+from nas.score import Scored, expected_loss
 
 
 class Terms(NamedTuple):
@@ -213,7 +213,7 @@ class NegativeElbo(nn.Module):
     ) -> Terms:
         """The bound's terms, weighed evenly over λs, from scored cells.
 
-        Values of the likelihood are those of the present step's cells; its gradient with respect to
+        Values of the likelihood are those of the present step's cells; the gradient with respect to
         the hypernetwork is the score function's, from all cells in memory (`nas/score.py`).
 
         Args:
@@ -221,17 +221,23 @@ class NegativeElbo(nn.Module):
             nll: mean of this step's cells, a scalar.
             right: mean accuracy of this step's cells, a scalar.
         """
-        arch_logits = self.hypernet(sample.unit_lams)
+        log_probs = self.hypernet(sample.unit_lams).log_softmax(dim=-1)  # (num_lams, edges, ops)
+        probs = log_probs.exp()
         tables, offsets = (part.detach() for part in self.unit_costs())
-        expected = expected_nll(arch_logits.log_softmax(dim=-1), memory)
-        return mean_terms(
-            [
-                self._terms(
-                    nll + one - one.detach(), right, lam, logits, tables, offsets,
-                    sample.arch_kl_price, True,
-                )
-                for one, lam, logits in zip(expected, sample.lams, arch_logits, strict=True)
-            ]
+        lams = sample.lams.to(tables)
+        # The KL of the weights has the price 1 where no λ prices it.
+        by_cost = torch.cat([lams, lams.new_ones(len(lams), len(tables) - lams.shape[1])], dim=1)
+        one_hots = F.one_hot(torch.cat([cells.choices for cells in memory]), tables.shape[2])
+        prices = by_cost @ (tables.flatten(1) @ one_hots.to(tables).flatten(1).T)
+        expected = expected_loss(log_probs, memory, prices)
+        all_costs = offsets + probs.detach().flatten(1) @ tables.flatten(1).T
+        arch_kl = (probs * log_probs).sum(dim=(1, 2)) + probs.shape[1] * math.log(probs.shape[2])
+        total = nll + (by_cost * all_costs).sum(dim=1) + sample.arch_kl_price * arch_kl
+        total = total + expected - expected.detach()
+        costs, weight_kl = all_costs.mean(dim=0).split([lams.shape[1], len(tables) - lams.shape[1]])
+        objective = (total / (1 + lams.sum(dim=1))).mean()
+        return Terms(
+            total.mean(), nll, costs, arch_kl.mean(), weight_kl.sum(), objective, right
         )  # fmt: skip
 
 

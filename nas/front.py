@@ -18,6 +18,7 @@ from nas import checkpoint
 from nas.commandline import Parser
 from nas.config import FREE, SearchConfig, config_from_dict
 from nas.discretise import discretise
+from nas.finalists import Finalists, dial, pick
 from nas.hypernet import Hypernet, build_hypernet
 from nas.runtime import run_script, stream
 
@@ -40,16 +41,22 @@ class Front:
         config: the settings of the search.
         hypernet: λ -> architecture logits.
         tables: cost tables by name.
+        finalists: cells to choose from, if the search scored any.
     """
 
     def __init__(
-        self, config: SearchConfig, hypernet: Hypernet, tables: Mapping[str, CostTable]
+        self,
+        config: SearchConfig,
+        hypernet: Hypernet,
+        tables: Mapping[str, CostTable],
+        finalists: Finalists | None = None,
     ) -> None:
         self.config = config
         self.space = find_space(config.space)
         self.lam_range = config.lam_range()
         self.hypernet = hypernet
         self.tables = dict(tables)
+        self.finalists = finalists
 
     @classmethod
     def load(cls, run: str | Path) -> "Front":
@@ -72,7 +79,8 @@ class Front:
                 f"the hypernetwork in {path} does not fit its own configuration: restore a copy, "
                 "or search anew"
             ) from error
-        return cls(config, hypernet, tables)
+        scored = state.get("finalists")
+        return cls(config, hypernet, tables, Finalists(**scored) if scored else None)
 
     @torch.no_grad()
     def logits(self, lams: Tensor) -> Tensor:
@@ -82,8 +90,31 @@ class Front:
         return self.hypernet(self.lam_range.unit(lams).to(device)).detach().float().cpu()
 
     def choices(self, lams: Tensor) -> Tensor:
-        """Discrete architectures (n, edges) for λs (n, num_costs)."""
-        return discretise(self.space, self.logits(lams), self.config.discretise)
+        """Discrete architectures (n, edges) for λs (n, num_costs).
+
+        They are the most probable ones, or, where there are finalists, the best that spend the
+        budgets of these λs.
+        """
+        if self.finalists is None:
+            return discretise(self.space, self.logits(lams), self.config.discretise)
+        choices, nll = self.finalists
+        return choices[pick(nll, self.costs_of(choices), self.budgets(lams))]
+
+    def budgets(self, lams: Tensor) -> Tensor:
+        """What the finalist for each λ may cost, (n, num_costs) float64, in the costs' units.
+
+        Evenly spaced in log cost along the range of a λ; where a search has a single λ, what the
+        hypernetwork asks for at it: the cost of the most probable cell.
+        """
+        assert self.finalists is not None
+        budgets = dial(self.lam_range.unit(lams), self.costs_of(self.finalists.choices))
+        likely = discretise(self.space, self.logits(lams), self.config.discretise)
+        fixed = torch.tensor(self.lam_range.low) == torch.tensor(self.lam_range.high)
+        return torch.where(fixed, self.costs_of(likely), budgets)
+
+    def costs_of(self, choices: Tensor) -> Tensor:
+        """Those costs of cells (n, edges) that have a λ, (n, num_costs) float64."""
+        return torch.stack([self.tables[c].totals(choices) for c in self.config.costs], dim=1)
 
     def genotype(self, lam: Sequence[float], choices: Sequence[int]) -> Genotype:
         """Writes one discrete architecture down, with its λ, its costs and its search."""

@@ -11,7 +11,15 @@ from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.augment import Augmentation, Batches, Split, shrink, stratified_split
+from nas.augment import (
+    Augmentation,
+    Batches,
+    Split,
+    draw_part,
+    evaluation_batches,
+    shrink,
+    stratified_split,
+)
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.elbo import NegativeElbo, Sample, Terms, kl_costs
@@ -23,6 +31,8 @@ from nas.runtime import Processes, stream
 
 MEASURED = ("params", "flops", "latency")
 """Costs whose tables do not depend on the weights."""
+SCORED_BATCH = 250
+"""Images per batch, at most, on which cells are compared."""
 
 
 class Problem:
@@ -246,6 +256,27 @@ class Problem:
             ).active
             if active is None or space.connected(active):
                 return noise
+
+    def likelihoods(self, choices: Tensor, images: int) -> Tensor:
+        """Scores discrete cells on validation images, the same for all of them.
+
+        Args:
+            choices: (n, edges) int64.
+            images: how many, if the validation part has as many.
+
+        Returns:
+            (n,) float64 mean negative log-likelihoods with the supernet's weights, nats per
+            example, on the CPU. Normalisation uses the statistics of each batch.
+        """
+        part = draw_part(self.val, images, self.config.split_seed)
+        sample = self.sample("val", 0)
+        total = torch.zeros(len(choices), dtype=torch.float64)
+        number = -(-len(part) // SCORED_BATCH)
+        even = -(-len(part) // number)  # a last batch of few images would have poor statistics
+        for x, y in evaluation_batches(part, even, self.data.mean, self.data.std):
+            batch = sample._replace(x=shrink(x, self.config.shrink), y=y)
+            total += len(y) * self.objective.score(batch, choices.to(x.device))[0].double().cpu()
+        return total / len(part)
 
     def evaluate(
         self,

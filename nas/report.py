@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from cells.supernet import Supernet
-from nas.augment import Split, normalise, shrink
+from nas.augment import Split, draw_part, normalise, shrink
 from nas.diagnostics import diagnose
 from nas.draw import draw_genotype, draw_supernet_cell
 from nas.front import Front
 from nas.metrics import Average, accuracy
 from nas.pareto import pareto
 from nas.plot import draw_front
-from nas.runtime import stream, write_atomically
+from nas.runtime import write_atomically
 
 
 @torch.no_grad()
@@ -45,13 +45,6 @@ def supernet_accuracy(
         right.add(float(accuracy(logits, y)), len(y))
     supernet.train(training)
     return right.mean
-
-
-def draw_part(split: Split, count: int, seed: int) -> Split:
-    """At most `count` examples in random order, whatever the order of the source."""
-    order = torch.randperm(len(split), generator=stream(seed, "report", 0))[:count]
-    order = order.to(split.labels.device)
-    return Split(split.images[order], split.labels[order])
 
 
 def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[str, Any]]:

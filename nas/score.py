@@ -1,4 +1,4 @@
-"""Score-function gradients of an expected likelihood, with cells that serve every λ at once.
+"""Score-function gradients of an expected loss, with cells that serve every λ at once.
 
 The likelihood of a cell does not depend on λ. Cells drawn from the mixture of q(γ|λ) over some λs
 therefore say something about each of them, with the importance weight q(γ|λ) / mixture(γ), and
@@ -69,27 +69,31 @@ def scored(choices: Tensor, nll: Tensor, log_probs: Tensor) -> Scored:
     return Scored(choices, nll - nll.mean(), log_q - math.log(len(log_probs)))
 
 
-def expected_nll(log_probs: Tensor, memory: Sequence[Scored]) -> Tensor:
-    """Expected negative log-likelihood for every λ, (lams,), up to a common constant.
+def expected_loss(log_probs: Tensor, memory: Sequence[Scored], prices: Tensor) -> Tensor:
+    """Expected loss for every λ, (lams,), up to a common constant.
 
-    The value is the self-normalised importance-sampling estimate. The gradient is the
-    score-function estimate Σ_j w_j (nll_j − b_j) ∇ log q(γ_j|λ) / Σ_j w_j with the leave-one-out
-    baseline b_j: the same estimate of the value from all cells but the j-th.
+    The loss of a cell is its negative log-likelihood and its price. The value is the
+    self-normalised importance-sampling estimate. The gradient is the score-function estimate
+    Σ_j w_j (loss_j − b_j) ∇ log q(γ_j|λ) / Σ_j w_j with the leave-one-out baseline b_j: the same
+    estimate of the value from all cells but the j-th. The expected price is known exactly and still
+    is estimated from the same cells: dearer cells are likelier, so that errors cancel.
 
     Args:
         log_probs: (lams, edges, ops).
         memory: cells of the present step and of earlier ones, at least two in all.
+        prices: (lams, n), what each of these n cells costs at each λ, nats per example.
     """
     choices = torch.cat([cells.choices for cells in memory])
     nll = torch.cat([cells.nll for cells in memory])
     log_q = torch.cat([cells.log_q for cells in memory])
     log_likely = log_likelihoods(log_probs, choices)  # (lams, n)
     weights = (log_likely.detach() - log_q).exp().clamp(max=HEAVIEST)
-    total, worth = weights.sum(dim=1, keepdim=True), (weights * nll).sum(dim=1, keepdim=True)
+    losses = nll + prices
+    total, worth = weights.sum(dim=1, keepdim=True), (weights * losses).sum(dim=1, keepdim=True)
     tiny = torch.finfo(weights.dtype).tiny
-    baselines = (worth - weights * nll) / (total - weights).clamp(min=tiny)
+    baselines = (worth - weights * losses) / (total - weights).clamp(min=tiny)
     # Where one cell has all the weight there is nothing to compare it with.
     alone = total - weights <= 1e-6 * total
-    pulls = torch.where(alone, 0.0, weights * (nll - baselines)) / total.clamp(min=tiny)
+    pulls = torch.where(alone, 0.0, weights * (losses - baselines)) / total.clamp(min=tiny)
     value = (worth / total.clamp(min=tiny))[:, 0]
     return value + (pulls * (log_likely - log_likely.detach())).sum(dim=1)

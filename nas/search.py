@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nas import checkpoint
 from nas.config import SearchConfig
 from nas.diagnostics import diagnose
 from nas.report import write_report
-from nas.runs import CONFIG, make_folder, refuse_existing, write_json
+from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime import start_processes, stop_processes
 from nas.searcher import Searcher
 
@@ -44,6 +45,9 @@ def search(
             if processes.is_main:
                 print(f"stopped at step {searcher.step}; go on with --resume {path}")
             sys.exit(128 + stopped)
+        if searcher.finalists is None and config.finalists:
+            searcher.choose_finalists()
+            processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
         front = searcher.front()
         rows = processes.in_main(
             lambda: write_report(

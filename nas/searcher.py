@@ -18,6 +18,7 @@ from nas import bilevel, checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.elbo import Sample, Terms, entropy
+from nas.finalists import IMAGES, LAMS, Finalists, draw
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
 from nas.metrics import Average, MetricsLog
@@ -43,6 +44,7 @@ class Searcher:
         config: the settings.
         problem: data, supernet, hypernetwork and bound.
         step: finished steps, each one update of the architecture and one of the weights.
+        finalists: what `choose_finalists` found.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Searcher:
         )
         self.step = 0
         self.memory: list[Scored] = []
+        self.finalists: Finalists | None = None
         self.averages: dict[str, Average] = {}
         if state is not None:
             self._restore(state)
@@ -237,7 +240,21 @@ class Searcher:
         tables = self.problem.tables
         if "kl" in tables:
             tables = tables | {"kl": self.problem.kl_table()}
-        return Front(self.config, self.hypernet, tables)
+        return Front(self.config, self.hypernet, tables, self.finalists)
+
+    def choose_finalists(self) -> None:
+        """Draws the finalists and scores them with the weights as they are."""
+        front = self.front()
+        cells = draw(
+            front.space,
+            front.logits(front.lam_range.grid(LAMS)),
+            self.config.discretise,
+            self.config.finalists,
+            front.costs_of,
+            stream(self.config.seed, "finalists", 0),
+        )
+        (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
+        self.finalists = Finalists(cells, nll)
 
     def _refresh_costs(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""
@@ -279,6 +296,7 @@ class Searcher:
             "w_optimizer": self.w_optimizer.state_dict(),
             "arch_optimizer": self.arch_optimizer.state_dict(),
             "memory": [scores._asdict() for scores in self.memory],
+            "finalists": self.finalists._asdict() if self.finalists else None,
             "averages": {name: vars(average) for name, average in self.averages.items()},
             "tables": {
                 t.name: {"base": t.base, "table": t.table} for t in self.front().tables.values()
@@ -292,6 +310,8 @@ class Searcher:
         self.w_optimizer.load_state_dict(state["w_optimizer"])
         self.arch_optimizer.load_state_dict(state["arch_optimizer"])
         self.memory = [Scored(**scores) for scores in state["memory"]]
+        scored = state.get("finalists")
+        self.finalists = Finalists(**scored) if scored else None
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
 
     # ---------------------------------------------------------------- the run

@@ -19,7 +19,7 @@ LAYERS = (
     "nas.recipe",
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.presets nas.latency cells.network",
-    "cells.supernet nas.config",
+    "cells.supernet nas.config nas.finalists",
     "nas.discretise",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics",

@@ -13,7 +13,7 @@ from cells.errors import InputError
 from experiments import nasbench201, nasbench201_rivals, nasbench201_searches
 from experiments.nasbench201_rivals import by_parameters, chance, evolved, mutate
 from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
-from experiments.nasbench201_table import COLUMNS, Benchmark
+from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
 from nas.data import load_data
 from nas.presets import PRESETS
 
@@ -66,7 +66,7 @@ def test_shares_of_the_true_front(benchmark: Benchmark, costs: tuple[str, ...]) 
     assert benchmark.share(drawn[:20] + true, *costs) == pytest.approx(1.0)
 
 
-def test_a_latency_is_fitted_to_a_hundred_connected_networks(
+def test_a_latency_is_fitted_to_connected_networks(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -76,7 +76,7 @@ def test_a_latency_is_fitted_to_a_hundred_connected_networks(
     )
     benchmark.fitted("raspi4", 3)
     ((space, choices, measured),) = seen
-    assert len(choices) == len(choices.unique(dim=0)) == len(measured) == 100
+    assert len(choices) == len(choices.unique(dim=0)) == len(measured) == MEASURED
     assert all(space.connected(cell) for cell in choices.tolist())
     numbers = benchmark.numbers(choices.tolist())
     assert measured.tolist() == benchmark.costs["raspi4"][numbers].tolist()
@@ -94,7 +94,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
     """On digits, with a made-up truth: 3×3 convolutions help and cost."""
     small = replace(
         PRESETS["nasbench201"], channels=4, num_cells=3, batch_size=64, shrink=1, epochs=2,
-        warmup_epochs=1, precision="float32",
+        warmup_epochs=1, precision="float32", finalists=30,
     )  # fmt: skip
     monkeypatch.setattr(nasbench201_searches, "PRESETS", {"nasbench201": small})
     monkeypatch.setattr(nasbench201_searches, "DARTS_CC_EPOCHS", 1)
@@ -165,7 +165,7 @@ def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     found = evolved(lab, 0, "params")
     costs = [sum([0, 0, 1, 9, 0][op] for op in cell) for cell in found["cells"]]
-    assert costs == sorted(costs, reverse=True) and found["minutes"] > 0
+    assert costs[0] > 2 * costs[-1] and found["minutes"] > 0
     taus = ranking(lab, 0)
     assert set(taus) == {"tau", "tau_above_90", "tau_params", "tau_params_above_90"}
     assert taus["tau_params"] == pytest.approx(1.0)

@@ -16,12 +16,12 @@ from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.augment import Split
+from nas.augment import Split, draw_part
 from nas.config import SearchConfig
 from nas.data import load_data
 from nas.front import Front, build_front_hypernet, read_rows
 from nas.posterior import to_gaussian
-from nas.report import draw_part, front_rows, supernet_accuracy
+from nas.report import front_rows, supernet_accuracy
 
 SPACE = find_space("nasbench201")
 COLUMNS = [

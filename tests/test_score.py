@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.score import HEAVIEST, Scored, draw_cells, expected_nll, log_likelihoods, scored
+from nas.score import HEAVIEST, Scored, draw_cells, expected_loss, log_likelihoods, scored
 
 EDGES, OPS = 2, 3
 CELLS = torch.tensor(list(itertools.product(range(OPS), repeat=EDGES)))
 WORTH = torch.tensor([0.3, 2.0, 0.9, 1.1, 0.1, 0.7, 1.6, 0.4, 1.2], dtype=torch.float64)
 """Negative log-likelihood of each cell: no sum over edges."""
+FREE = torch.zeros(1, 1)
+"""Prices of cells that cost nothing."""
 
 
 def logits(lams: int = 4, scale: float = 1.0, seed: int = 0) -> Tensor:
@@ -78,11 +80,26 @@ def test_with_all_cells_value_and_gradient_are_exact() -> None:
     arch_logits = logits(scale=0.7).requires_grad_()
     log_probs = arch_logits.log_softmax(dim=-1)
     memory = every_cell(log_probs, copies)
-    found = expected_nll(log_probs, [memory])
+    found = expected_loss(log_probs, [memory], FREE)
     values, grad = exact(arch_logits.detach())
     torch.testing.assert_close(found.detach(), values)
     (found_grad,) = torch.autograd.grad(found.sum(), arch_logits)
     torch.testing.assert_close(found_grad, grad, rtol=2e-3, atol=1e-4)
+
+
+def test_prices_are_part_of_the_loss() -> None:
+    """Whether a cell is unlikely or dear: only the sum counts, for each λ with its own price."""
+    log_probs = logits().log_softmax(dim=-1).requires_grad_()
+    prices = torch.linspace(0.0, 3.0, 4).double()[:, None] * worth(CELLS.flip(1))
+    q = torch.zeros(len(CELLS)).double()
+    found = expected_loss(log_probs, [Scored(CELLS, worth(CELLS), q)], prices)
+    for lam in range(4):
+        memory = Scored(CELLS, worth(CELLS) + prices[lam].detach(), q)
+        alone = expected_loss(log_probs[lam : lam + 1], [memory], FREE)
+        torch.testing.assert_close(found[lam : lam + 1], alone)
+        grads = [torch.autograd.grad(v.sum(), log_probs, retain_graph=True)[0][lam]
+                 for v in (found, alone)]  # fmt: skip
+        torch.testing.assert_close(*grads)
 
 
 def test_the_gradient_of_few_cells_is_right_on_average() -> None:
@@ -94,7 +111,7 @@ def test_the_gradient_of_few_cells_is_right_on_average() -> None:
         log_probs = leaf.log_softmax(dim=-1)
         steps = [draw_cells(log_probs, 8, generator) for _ in range(4)]
         memory = [scored(cells, worth(cells), log_probs) for cells in steps]
-        total += torch.autograd.grad(expected_nll(log_probs, memory).sum(), leaf)[0] / rounds
+        total += torch.autograd.grad(expected_loss(log_probs, memory, FREE).sum(), leaf)[0] / rounds
     _, grad = exact(arch_logits)
     # Self-normalised weights of 32 cells are biased by a few per cent.
     assert float((total - grad).norm() / grad.norm()) < 0.1
@@ -106,7 +123,7 @@ def test_the_baseline_leaves_its_own_cell_out() -> None:
     choices = torch.tensor([[0, 0], [1, 2]])
     log_q = log_likelihoods(log_probs.detach(), choices)[0]  # all weights are 1
     nll = torch.tensor([2.0, 5.0], dtype=torch.float64)
-    value = expected_nll(log_probs, [Scored(choices, nll, log_q)])
+    value = expected_loss(log_probs, [Scored(choices, nll, log_q)], FREE)
     assert float(value.detach()) == pytest.approx(3.5)
     (grad,) = torch.autograd.grad(value.sum(), log_probs)
     by_hand = torch.zeros_like(grad)
@@ -121,7 +138,7 @@ def test_a_cell_that_has_all_the_weight_pulls_nowhere() -> None:
     log_probs = log_probs.log_softmax(dim=-1).requires_grad_()
     choices = torch.tensor([[0, 0], [1, 2]])
     memory = Scored(choices, torch.tensor([1.0, 9.0]).double(), torch.zeros(2).double())
-    value = expected_nll(log_probs, [memory])
+    value = expected_loss(log_probs, [memory], FREE)
     assert float(value.detach()) == pytest.approx(1.0)
     assert float(torch.autograd.grad(value.sum(), log_probs)[0].abs().max()) < 1e-40
 
@@ -131,5 +148,5 @@ def test_old_cells_weigh_at_most_so_much() -> None:
     choices = torch.tensor([[0, 0], [1, 2]])
     memory = Scored(choices, torch.tensor([0.0, 1.0]).double(), torch.tensor([-50.0, 0.0]).double())
     least = math.exp(float(log_likelihoods(log_probs, choices)[0, 1]))
-    value = float(expected_nll(log_probs, [memory]))
+    value = float(expected_loss(log_probs, [memory], FREE))
     assert value == pytest.approx(least / (least + HEAVIEST))

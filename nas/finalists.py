@@ -1,0 +1,137 @@
+"""Finalists: cells drawn from q(γ|λ) at the end of a search and looked at once more.
+
+q(γ|λ) is a product over edges. Its most probable cell need not be a good one, and a front whose
+likelihoods are nearly a straight line in cost has few cells that are the best for any λ. FBNet (Wu
+et al. 2019) therefore draws cells from the distribution it has learned and keeps the best. Here
+they are drawn for all λs and scored on the same validation images with the supernet's weights; the
+position of λ in its range is then a position in the range of their costs.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cells.space import SearchSpace
+from nas.discretise import discretise
+from nas.score import log_likelihoods
+
+IMAGES = 1000
+"""Validation images on which finalists are scored, if there are as many."""
+LAMS = 200
+"""λs whose distributions they are drawn from, evenly spaced."""
+DRAWS, BANDS = 20, 20
+"""Draws for each finalist; parts of the range of log cost, with as many finalists in each."""
+BAND = 0.1
+"""Part of a budget that need not be spent, as a share of the logarithmic range of the finalists'
+costs."""
+LEAST = 1e-3
+"""Smallest cost that is told from nothing, as a share of the largest."""
+
+
+class Finalists(NamedTuple):
+    """Cells and what they are worth."""
+
+    choices: Tensor
+    """(n, edges) int64, all different."""
+    nll: Tensor
+    """(n,) negative log-likelihoods on the same images, nats per example."""
+
+
+def draw(
+    space: SearchSpace,
+    logits: Tensor,
+    rule: str,
+    count: int,
+    costs_of: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Different cells with a path from input to output, of all costs.
+
+    Many more are drawn than wanted. Of those in each of `BANDS` parts of the range of log cost, the
+    likeliest under the mixture of all λs' distributions are kept, as many in one part as in
+    another where there are as many. With several costs each has its share of the finalists.
+
+    Args:
+        logits: (lams, edges, ops), on the CPU.
+        rule: name of the discretisation rule (`nas.discretise.RULES`), applied to logits with
+            Gumbel noise: with one operation on every edge these are exact draws.
+        count: how many are wanted.
+        costs_of: costs (n, num_costs) float64, >= 0, of cells (n, edges).
+        generator: source of all draws, on the CPU.
+
+    Returns:
+        (n, edges) int64, 1 <= n <= count; the likeliest cell of the first λ if none is connected.
+    """
+    log_probs = logits.double().log_softmax(dim=-1)
+    draws = DRAWS * count
+    member = torch.arange(draws) * len(logits) // draws
+    uniform = torch.rand((draws, *logits.shape[1:]), generator=generator, dtype=torch.float64)
+    gumbel = -(-uniform.clamp(min=torch.finfo(torch.float64).tiny).log()).log()
+    drawn = discretise(space, log_probs[member] + gumbel, rule)
+    cells = torch.cat([discretise(space, logits, rule), drawn]).unique(dim=0)
+    connected = torch.tensor([space.connected(cell) for cell in cells.tolist()])
+    if not connected.any():
+        return discretise(space, logits[:1], rule)
+    cells = cells[connected]
+    unlikely = -log_likelihoods(log_probs, cells).logsumexp(dim=0)
+    logs = _logs(costs_of(cells))
+    low, high = logs.amin(dim=0), logs.amax(dim=0)
+    bands = ((logs - low) / (high - low).clamp(min=1e-9) * BANDS).long().clamp(max=BANDS - 1)
+    kept: set[int] = set()
+    for k in range(bands.shape[1]):
+        # First the likeliest of every band, then the second of every band, and so on.
+        rank = torch.empty(len(cells), dtype=torch.long)
+        for band in range(BANDS):
+            inside = (bands[:, k] == band).nonzero().flatten()
+            rank[inside[unlikely[inside].argsort(stable=True)]] = torch.arange(len(inside))
+        kept |= set(rank.argsort(stable=True)[: max(1, count // bands.shape[1])].tolist())
+    return cells[sorted(kept)]
+
+
+def _logs(costs: Tensor) -> Tensor:
+    """Logarithms of costs (n, num_costs), also where a fit says that something costs nothing."""
+    return costs.maximum(LEAST * costs.amax(dim=0)).log()
+
+
+def dial(unit_lams: Tensor, costs: Tensor) -> Tensor:
+    """Budgets for positions of λ: evenly in log cost, from the dearest finalist to the cheapest.
+
+    Args:
+        unit_lams: (m, num_costs) in [0, 1].
+        costs: (n, num_costs) float64, >= 0, of the finalists.
+
+    Returns:
+        (m, num_costs) float64, in the units of `costs`.
+    """
+    logs = _logs(costs)
+    return torch.lerp(logs.amax(dim=0), logs.amin(dim=0), unit_lams).exp()
+
+
+def pick(nll: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
+    """The best cell that spends each budget.
+
+    A supernet has trained its dear cells least and thinks too little of them: the best score
+    within a budget is too often that of a cell which spends half of it. Cells are therefore
+    preferred which spend one of their budgets but for `BAND`. Where no cell is within the budget of
+    every cost, it is the one that exceeds it by the smallest factor.
+
+    Args:
+        nll: (n,) negative log-likelihoods; of equals, the cheaper is better.
+        costs: (n, num_costs) float64, >= 0.
+        budgets: (m, num_costs) float64, > 0, in the units of `costs`.
+
+    Returns:
+        (m,) int64 numbers of cells.
+    """
+    order = torch.tensor(sorted(range(len(nll)), key=lambda i: (float(nll[i]), *costs[i].tolist())))
+    logs = _logs(costs[order])
+    over = logs - budgets.log()[:, None]  # (m, n, num_costs)
+    fits = (over <= 1e-9).all(dim=2)
+    width = BAND * (logs.amax(dim=0) - logs.amin(dim=0))
+    spends = fits & (over >= -width).any(dim=2)
+    wanted = torch.where(spends.any(dim=1, keepdim=True), spends, fits)
+    first = wanted.long().argmax(dim=1)  # the first of the largest
+    nearest = over.amax(dim=2).argmin(dim=1)
+    return order[torch.where(fits.any(dim=1), first, nearest)]

@@ -1,0 +1,185 @@
+"""Finalists: drawn over all costs, scored once, chosen along the dial."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from cells.cost import CostTable
+from cells.space import find_space
+from nas import checkpoint
+from nas.config import SearchConfig
+from nas.data import ImageData, load_data
+from nas.finalists import BAND, Finalists, dial, draw, pick
+from nas.front import Front, build_front_hypernet
+from nas.runtime import Processes
+from nas.searcher import Searcher
+
+NB201 = find_space("nasbench201")
+PRICES = torch.tensor([0.0, 0.0, 1.0, 9.0, 0.0], dtype=torch.float64).expand(6, 5)
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def prices(choices: Tensor) -> Tensor:
+    return 1 + PRICES[0][choices].sum(dim=1, keepdim=True)
+
+
+def drawn(logits: Tensor, count: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return draw(NB201, logits, "most_probable", count, prices, generator)
+
+
+def test_finalists_are_different_connected_and_of_all_costs() -> None:
+    cells = drawn(torch.zeros(3, 6, 5), 200)
+    assert len(cells) == len(cells.unique(dim=0)) == 200
+    assert all(NB201.connected(cell) for cell in cells.tolist())
+    position = prices(cells)[:, 0].log() / prices(torch.full((1, 6), 3)).log()[0, 0]
+    counts = position.histc(10, 0, 1)
+    # A cell has no more than 55 parameters' worth of steps: some tenths hold few cells at all.
+    assert float(counts.min()) >= 10 and float(counts.max()) <= 40
+
+
+def test_of_equal_cost_the_likeliest_are_kept() -> None:
+    logits = torch.zeros(1, 6, 5)
+    logits[0, :, 1] = 2.0  # skips are likelier than pools at the same price
+    cells = drawn(logits, 40)
+    skips, pools = ((cells == op).sum() for op in (1, 4))
+    assert int(skips) > 5 * int(pools)
+
+
+def test_sure_distributions_give_their_own_cells() -> None:
+    rows = torch.tensor([[3, 1, 0, 3, 1, 3], [1, 1, 0, 2, 1, 0]])
+    logits = 80.0 * torch.nn.functional.one_hot(rows, 5)
+    assert drawn(logits, 50).tolist() == sorted(rows.tolist())
+
+
+def test_cells_without_a_path_are_no_finalists() -> None:
+    logits = 80.0 * torch.nn.functional.one_hot(torch.tensor([[0] * 6, [1] * 6]), 5)
+    assert drawn(logits, 50).tolist() == [[1] * 6]
+    assert drawn(logits[:1], 50).tolist() == [[0] * 6]
+
+
+def test_draws_repeat_by_seed() -> None:
+    logits = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(drawn(logits, 60), drawn(logits, 60))
+    assert not torch.equal(drawn(logits, 60), drawn(logits, 60, seed=1))
+
+
+def test_the_dial_is_even_in_log_cost() -> None:
+    costs = torch.tensor([[10.0, 5.0], [1000.0, 0.0], [30.0, 1.0]], dtype=torch.float64)
+    unit_lams = torch.tensor([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]], dtype=torch.float64)
+    # What costs nothing counts as a thousandth of the dearest.
+    wanted = [1000.0, 5.0, 100.0, 5.0 * 1e-3**0.5, 10.0, 0.005]
+    assert dial(unit_lams, costs).flatten().tolist() == pytest.approx(wanted)
+
+
+def test_a_pick_is_the_best_that_spends_its_budget() -> None:
+    nll = torch.tensor([1.0, 0.5, 0.9, 0.3, 0.9])
+    costs = torch.tensor([[100.0], [40.0], [99.0], [1.0], [98.0]], dtype=torch.float64)
+    assert 100.0 * 100**-BAND < 98  # all three near 100 spend it
+    budgets = torch.tensor([[100.0], [98.5], [70.0], [30.0], [1.0]], dtype=torch.float64)
+    # Equals: the cheaper. Nothing spends 70 or 30: the best within them.
+    assert pick(nll, costs, budgets).tolist() == [4, 4, 3, 3, 3]
+
+
+def test_of_several_budgets_all_are_kept_and_one_is_spent() -> None:
+    nll = torch.tensor([0.1, 0.2, 0.3, 0.0])
+    costs = torch.tensor([[10, 10], [95, 10], [95, 95], [200, 1]], dtype=torch.float64)
+    budgets = torch.tensor([[100, 100], [100, 20], [20, 20], [5, 5]], dtype=torch.float64)
+    # The last budget suits no cell: [10, 10] exceeds it least.
+    assert pick(nll, costs, budgets).tolist() == [1, 1, 0, 0]
+
+
+def test_costs_fall_along_the_dial() -> None:
+    """Whatever the scores, up to the band."""
+    generator = torch.Generator().manual_seed(4)
+    nll = torch.rand(300, generator=generator)
+    costs = (5 * torch.rand(300, 1, generator=generator, dtype=torch.float64)).exp()
+    unit_lams = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+    logs = costs[pick(nll, costs, dial(unit_lams, costs)), 0].log()
+    assert float(logs.diff().max()) <= 5 * BAND
+    assert len(logs.unique()) >= 12
+
+
+# ---------------------------------------------------------------- in a search
+
+
+CONFIG = SearchConfig(
+    data="digits", channels=4, num_cells=2, epochs=1, warmup_epochs=0, batch_size=64,
+    estimator="score", hypernet="piecewise", finalists=25, crop_padding=1, device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", Path("data"))
+
+
+@pytest.fixture(scope="module")
+def searcher(digits: ImageData) -> Searcher:
+    made = Searcher(CONFIG, ALONE, data=digits)
+    for _ in range(3):
+        made.advance()
+    made.choose_finalists()
+    return made
+
+
+def test_finalists_are_scored_alike(searcher: Searcher) -> None:
+    """One cell at a time gives what all at once give; the supernet stays as it is."""
+    before = {k: v.clone() for k, v in searcher.supernet.state_dict().items()}
+    choices, nll = searcher.finalists
+    assert len(choices) == len(nll) <= 25 and nll.dtype == torch.float64
+    alone = torch.cat([searcher.problem.likelihoods(cell[None], 1000) for cell in choices[:4]])
+    torch.testing.assert_close(alone, nll[:4])
+    few = searcher.problem.likelihoods(choices[:4], 64)
+    assert not torch.allclose(few, nll[:4], atol=1e-4)
+    after = searcher.supernet.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_the_front_chooses_among_finalists(searcher: Searcher) -> None:
+    front = searcher.front()
+    lams = front.lam_range.grid(9)
+    known = {tuple(cell): float(v) for cell, v in zip(
+        front.finalists.choices.tolist(), front.finalists.nll, strict=True)}  # fmt: skip
+    chosen = [tuple(cell) for cell in front.choices(lams).tolist()]
+    assert set(chosen) <= set(known)
+    budgets, costs = front.budgets(lams)[:, 0], front.costs_of(torch.tensor(chosen))[:, 0]
+    assert bool((costs <= budgets * (1 + 1e-9)).all())
+    all_costs = front.costs_of(front.finalists.choices)[:, 0]
+    assert float(budgets[0]) == pytest.approx(float(all_costs.max()))
+    assert float(budgets[-1]) == pytest.approx(float(all_costs.min()))
+    genotype = front.within(params=float(all_costs.min()) * 1.001)
+    assert genotype.costs["params"] <= float(all_costs.min()) * 1.001
+
+
+def test_finalists_survive_a_checkpoint(
+    searcher: Searcher, digits: ImageData, tmp_path: Path
+) -> None:
+    checkpoint.save(tmp_path / "checkpoint.pt", searcher.state())
+    lams = searcher.front().lam_range.grid(9)
+    wanted = searcher.front().choices(lams)
+    assert torch.equal(Front.load(tmp_path).choices(lams), wanted)
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    again = Searcher(CONFIG, ALONE, data=digits, state=state)
+    assert torch.equal(again.front().choices(lams), wanted)
+    del state["finalists"]  # as before there were any
+    old = Searcher(CONFIG, ALONE, data=digits, state=state)
+    assert old.finalists is None
+
+
+def test_a_single_lam_asks_for_what_its_hypernetwork_likes() -> None:
+    config = replace(CONFIG, lam=(0.5,), hypernet="constant")
+    tables = {"params": CostTable("params", 1.0, PRICES.clone())}
+    hypernet = build_front_hypernet(config, tables)
+    likely = torch.tensor([[3, 0, 0, 1, 2, 0]])
+    with torch.no_grad():
+        for parameter in hypernet.parameters():
+            parameter.copy_(5.0 * torch.nn.functional.one_hot(likely, 5).reshape(parameter.shape))
+    cells = torch.tensor([[3, 3, 3, 3, 3, 3], [3, 1, 0, 1, 2, 0], [1, 1, 1, 1, 1, 1]])
+    front = Front(config, hypernet, tables, Finalists(cells, torch.tensor([0.1, 0.9, 0.5])))
+    lams = config.lam_range().grid(1)
+    assert float(front.budgets(lams)) == 11.0
+    assert front.choices(lams).tolist() == [cells[1].tolist()]
