@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.nasbench201_picture import draw_fronts
 from experiments.nasbench201_rivals import by_parameters, chance, evolved
 from experiments.nasbench201_searches import (
     LAMS,
@@ -106,6 +107,12 @@ def _command() -> None:
         return
     print(table(lab, [list(METHODS)[n] for n in args.methods], args.seeds, args.costs))
     if 0 in args.methods:
+        found = {
+            cost: {seed: ours(lab, seed, (cost,))["cells"] for seed in args.seeds}
+            for cost in args.costs
+        }
+        draw_fronts(lab.benchmark, found, args.out / "fronts.png")
+        print(f"\nPicture: {args.out / 'fronts.png'}")
         taus = [ranking(lab, seed) for seed in args.seeds]
         print(f"\nKendall's τ with the true accuracies, on {RANKED} random cells:")
         for name in taus[0]:

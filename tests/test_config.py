@@ -81,7 +81,8 @@ def refused(**values: Any) -> str:
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
             "warmup_epochs", "threads", "finalists", "crop_padding", "cutout", "arch_kl",
-            "arch_lr_end", "w_lr_min", "w_momentum", "w_weight_decay", "arch_weight_decay", "arch_beta1", "arch_beta2",
+            "arch_lr_end", "w_lr_min", "w_momentum", "w_weight_decay",
+            "arch_weight_decay", "arch_beta1", "arch_beta2",
         )),
         *(({name: NAN}, [f"{name} must be at least 0, got nan"]) for name in (
             "arch_kl", "w_lr_min", "w_momentum", "w_weight_decay", "arch_beta1",

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from cells.errors import InputError
 from experiments import nasbench201, nasbench201_rivals, nasbench201_searches
+from experiments.nasbench201_picture import draw_fronts
 from experiments.nasbench201_rivals import by_parameters, chance, evolved, mutate
 from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
 from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
@@ -179,6 +181,15 @@ def test_a_surface_is_of_two_costs(lab: Laboratory, monkeypatch: pytest.MonkeyPa
         "one search, 3 × 3 λs", "3 random cells", "9 random cells"
     ]  # fmt: skip
     assert len(ours(lab, 0, ("params", "raspi4"))["cells"]) == 9
+
+
+def test_fronts_are_drawn_beside_the_true_ones(lab: Laboratory, tmp_path: Path) -> None:
+    lab.benchmark.accuracy[:2000] = 10.0  # off the picture
+    cells = [lab.benchmark.cells[n] for n in range(0, 15625, 700)]
+    found = {"params": {0: cells, 1: cells[:9]}, "raspi4": {0: cells}, "flops": {2: cells[:1]}}
+    draw_fronts(lab.benchmark, found, tmp_path / "fronts.png")
+    image = PIL.Image.open(tmp_path / "fronts.png")
+    assert image.width > 1000 and len(image.getcolors(10**6)) > 50
 
 
 def test_by_parameters_takes_the_largest_cell_at_each_cost(lab: Laboratory) -> None:
