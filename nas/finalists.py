@@ -24,8 +24,8 @@ LAMS = 200
 DRAWS, BANDS = 20, 20
 """Draws for each finalist; parts of the range of log cost, with as many finalists in each."""
 BAND = 0.1
-"""How far below the dearest cell within a budget the choice goes, as a share of the range of the
-finalists' log costs."""
+"""Part of a budget that need not be spent, as a share of the logarithmic range of the finalists'
+costs."""
 LEAST = 1e-3
 """Smallest cost that is told from nothing, as a share of the largest."""
 
@@ -113,10 +113,9 @@ def pick(nll: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     """The best cell that spends each budget.
 
     A supernet has trained its dear cells least and thinks too little of them: the best score
-    within a budget is too often that of a cell which spends half of it. The choice is therefore
-    among the dearest cells within the budget: down to `BAND` below the dearest of them, in log
-    cost, averaged over costs. Where no cell is within the budget of every cost, it is the one that
-    exceeds it by the smallest factor.
+    within a budget is too often that of a cell which spends half of it. Cells are therefore
+    preferred which spend one of their budgets but for `BAND`. Where no cell is within the budget of
+    every cost, it is the one that exceeds it by the smallest factor.
 
     Args:
         nll: (n,) negative log-likelihoods; of equals, the cheaper is better.
@@ -130,9 +129,9 @@ def pick(nll: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     logs = _logs(costs[order])
     over = logs - budgets.log()[:, None]  # (m, n, num_costs)
     fits = (over <= 1e-9).all(dim=2)
-    low, high = logs.amin(dim=0), logs.amax(dim=0)
-    position = ((logs - low) / (high - low).clamp(min=1e-9)).mean(dim=1)  # (n,) in [0, 1]
-    dearest = position.where(fits, -1.0).amax(dim=1, keepdim=True)
-    first = (fits & (position >= dearest - BAND)).long().argmax(dim=1)  # the first of the largest
+    width = BAND * (logs.amax(dim=0) - logs.amin(dim=0))
+    spends = fits & (over >= -width).any(dim=2)
+    wanted = torch.where(spends.any(dim=1, keepdim=True), spends, fits)
+    first = wanted.long().argmax(dim=1)  # the first of the largest
     nearest = over.amax(dim=2).argmin(dim=1)
     return order[torch.where(fits.any(dim=1), first, nearest)]
