@@ -192,7 +192,7 @@ def cells_of(front: Front, count: int = LAMS) -> list[Cell]:
 def along_the_dial(
     lab: Laboratory,
     choices: Tensor,
-    nll: Tensor,
+    losses: Tensor,
     guesses: Tensor,
     costs: Sequence[str],
     unit_lams: Tensor,
@@ -204,24 +204,24 @@ def along_the_dial(
 
     Args:
         choices: (n, edges), the cells there are.
-        nll: (n,), what they are worth.
+        losses: (n,), the less, the better.
         guesses: (n, num_costs) float64, counted or fitted costs.
         costs: the benchmark's names of the costs.
         unit_lams: (m, num_costs) in [0, 1].
     """
     devices = [column for column, cost in enumerate(costs) if cost in LATENCIES]
     if devices:
-        rest, measured = torch.arange(len(nll)), list[int]()
+        rest, measured = torch.arange(len(losses)), list[int]()
         while len(rest) and len(measured) < FINALISTS:
-            best = pick(nll[rest], guesses[rest], dial(unit_lams, guesses)).unique()
+            best = pick(losses[rest], guesses[rest], dial(unit_lams, guesses)).unique()
             measured += rest[best].tolist()
             rest = rest[~torch.isin(torch.arange(len(rest)), best)]
         del measured[FINALISTS:]
-        choices, nll, guesses = choices[measured], nll[measured], guesses[measured]
+        choices, losses, guesses = choices[measured], losses[measured], guesses[measured]
         numbers = lab.benchmark.numbers(choices.tolist())
         for column in devices:
             guesses[:, column] = torch.from_numpy(lab.benchmark.costs[costs[column]][numbers])
-    best = pick(nll, guesses, dial(unit_lams, guesses))
+    best = pick(losses, guesses, dial(unit_lams, guesses))
     return [tuple(cell) for cell in choices[best].tolist()]
 
 
@@ -235,9 +235,10 @@ def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
         count = LAMS if len(costs) == 1 else LAMS**2
         front = searcher.front()
         assert front.finalists is not None
-        choices, nll = front.finalists
+        choices = front.finalists.choices
+        losses = front.finalists.losses(config.arch_kl_price(1.0))
         unit_lams = front.lam_range.unit(front.lam_range.grid(count))
-        cells = along_the_dial(lab, choices, nll, front.costs_of(choices), costs, unit_lams)
+        cells = along_the_dial(lab, choices, losses, front.costs_of(choices), costs, unit_lams)
         return lab.result(cells, costs, minutes)
 
     return lab.part(name, make)

@@ -7,6 +7,7 @@ they are drawn for all λs and scored on the same validation images with the sup
 position of λ in its range is then a position in the range of their costs.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,6 +38,20 @@ class Finalists(NamedTuple):
     """(n, edges) int64, all different."""
     nll: Tensor
     """(n,) negative log-likelihoods on the same images, nats per example."""
+    log_q: Tensor
+    """(n,) log-probabilities under the mixture of all λs' distributions."""
+
+    def losses(self, arch_kl_price: float) -> Tensor:
+        """What is minimised within a budget: −log p − κ log q, (n,), nats per example.
+
+        The best q(γ|λ) is proportional to exp(−(nll + λ·cost) / κ). So −κ log q is, for cells of
+        like cost, the hypernetwork's estimate of the likelihood from all cells that it has seen,
+        and makes up for the chance in the score of a single one.
+
+        Args:
+            arch_kl_price: κ at the end of the search.
+        """
+        return self.nll - arch_kl_price * self.log_q
 
 
 def draw(
@@ -75,7 +90,7 @@ def draw(
     if not connected.any():
         return discretise(space, logits[:1], rule)
     cells = cells[connected]
-    unlikely = -log_likelihoods(log_probs, cells).logsumexp(dim=0)
+    unlikely = -mixture(log_probs, cells)
     logs = _logs(costs_of(cells))
     low, high = logs.amin(dim=0), logs.amax(dim=0)
     bands = ((logs - low) / (high - low).clamp(min=1e-9) * BANDS).long().clamp(max=BANDS - 1)
@@ -88,6 +103,11 @@ def draw(
             rank[inside[unlikely[inside].argsort(stable=True)]] = torch.arange(len(inside))
         kept |= set(rank.argsort(stable=True)[: max(1, count // bands.shape[1])].tolist())
     return cells[sorted(kept)]
+
+
+def mixture(log_probs: Tensor, cells: Tensor) -> Tensor:
+    """Log-probabilities (n,) of cells (n, edges) under the mixture of (lams, edges, ops)."""
+    return log_likelihoods(log_probs, cells).logsumexp(dim=0) - math.log(len(log_probs))
 
 
 def _logs(costs: Tensor) -> Tensor:
@@ -109,7 +129,7 @@ def dial(unit_lams: Tensor, costs: Tensor) -> Tensor:
     return torch.lerp(logs.amax(dim=0), logs.amin(dim=0), unit_lams).exp()
 
 
-def pick(nll: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
+def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     """The best cell that spends each budget.
 
     A supernet has trained its dear cells least and thinks too little of them: the best score
@@ -118,14 +138,16 @@ def pick(nll: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     every cost, it is the one that exceeds it by the smallest factor.
 
     Args:
-        nll: (n,) negative log-likelihoods; of equals, the cheaper is better.
+        losses: (n,) the less, the better; of equals, the cheaper.
         costs: (n, num_costs) float64, >= 0.
         budgets: (m, num_costs) float64, > 0, in the units of `costs`.
 
     Returns:
         (m,) int64 numbers of cells.
     """
-    order = torch.tensor(sorted(range(len(nll)), key=lambda i: (float(nll[i]), *costs[i].tolist())))
+    order = torch.tensor(
+        sorted(range(len(losses)), key=lambda i: (float(losses[i]), *costs[i].tolist()))
+    )
     logs = _logs(costs[order])
     over = logs - budgets.log()[:, None]  # (m, n, num_costs)
     fits = (over <= 1e-9).all(dim=2)

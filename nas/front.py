@@ -97,8 +97,9 @@ class Front:
         """
         if self.finalists is None:
             return discretise(self.space, self.logits(lams), self.config.discretise)
-        choices, nll = self.finalists
-        return choices[pick(nll, self.costs_of(choices), self.budgets(lams))]
+        choices = self.finalists.choices
+        losses = self.finalists.losses(self.config.arch_kl_price(1.0))
+        return choices[pick(losses, self.costs_of(choices), self.budgets(lams))]
 
     def budgets(self, lams: Tensor) -> Tensor:
         """What the finalist for each λ may cost, (n, num_costs) float64, in the costs' units.

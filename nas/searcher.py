@@ -18,7 +18,7 @@ from nas import bilevel, checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.elbo import Sample, Terms, entropy
-from nas.finalists import IMAGES, LAMS, Finalists, draw
+from nas.finalists import IMAGES, LAMS, Finalists, draw, mixture
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
 from nas.metrics import Average, MetricsLog
@@ -245,16 +245,18 @@ class Searcher:
     def choose_finalists(self) -> None:
         """Draws the finalists and scores them with the weights as they are."""
         front = self.front()
+        logits = front.logits(front.lam_range.grid(LAMS))
         cells = draw(
             front.space,
-            front.logits(front.lam_range.grid(LAMS)),
+            logits,
             self.config.discretise,
             self.config.finalists,
             front.costs_of,
             stream(self.config.seed, "finalists", 0),
         )
         (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
-        self.finalists = Finalists(cells, nll)
+        log_q = mixture(logits.double().log_softmax(dim=-1), cells)
+        self.finalists = Finalists(cells, nll, log_q)
 
     def _refresh_costs(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""

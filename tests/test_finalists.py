@@ -12,7 +12,7 @@ from cells.space import find_space
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.finalists import BAND, Finalists, dial, draw, pick
+from nas.finalists import BAND, LAMS, Finalists, dial, draw, pick
 from nas.front import Front, build_front_hypernet, read_rows
 from nas.runtime import Processes
 from nas.search import search
@@ -104,6 +104,14 @@ def test_costs_fall_along_the_dial() -> None:
     assert len(logs.unique()) >= 12
 
 
+def test_likely_cells_are_believed_more() -> None:
+    found = Finalists(
+        torch.zeros(2, 6).long(), torch.tensor([1.0, 1.1]), torch.tensor([-30.0, -10.0])
+    )
+    assert found.losses(0.0).argmin() == 0 and found.losses(0.006).argmin() == 1
+    assert found.losses(0.006).tolist() == pytest.approx([1.18, 1.16])
+
+
 # ---------------------------------------------------------------- in a search
 
 
@@ -130,10 +138,14 @@ def searcher(digits: ImageData) -> Searcher:
 def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     """One cell at a time gives what all at once give; the supernet stays as it is."""
     before = {k: v.clone() for k, v in searcher.supernet.state_dict().items()}
-    choices, nll = searcher.finalists
+    choices, nll, log_q = searcher.finalists
     assert len(choices) == len(nll) <= 25 and nll.dtype == torch.float64
     alone = torch.cat([searcher.problem.likelihoods(cell[None], 1000) for cell in choices[:4]])
     torch.testing.assert_close(alone, nll[:4])
+    lams = searcher.front().lam_range.grid(LAMS)
+    probs = searcher.front().logits(lams).double().softmax(dim=-1)
+    each = probs[:, torch.arange(6)[None], choices].prod(dim=2)  # (lams, n)
+    torch.testing.assert_close(log_q.exp(), each.mean(dim=0), rtol=1e-5, atol=1e-12)
     few = searcher.problem.likelihoods(choices[:4], 64)
     assert not torch.allclose(few, nll[:4], atol=1e-4)
     after = searcher.supernet.state_dict()
@@ -180,7 +192,9 @@ def test_a_single_lam_asks_for_what_its_hypernetwork_likes() -> None:
         for parameter in hypernet.parameters():
             parameter.copy_(5.0 * torch.nn.functional.one_hot(likely, 5).reshape(parameter.shape))
     cells = torch.tensor([[3, 3, 3, 3, 3, 3], [3, 1, 0, 1, 2, 0], [1, 1, 1, 1, 1, 1]])
-    front = Front(config, hypernet, tables, Finalists(cells, torch.tensor([0.1, 0.9, 0.5])))
+    front = Front(
+        config, hypernet, tables, Finalists(cells, torch.tensor([0.1, 0.9, 0.5]), torch.zeros(3))
+    )
     lams = config.lam_range().grid(1)
     assert float(front.budgets(lams)) == 11.0
     assert front.choices(lams).tolist() == [cells[1].tolist()]

@@ -114,8 +114,11 @@ def test_two_processes_equal_one_on_the_joint_batch(
     first = results[0][name]
     together, alone, start = (first[which] for which in ("together", "alone", "start"))
     for part in ("supernet", "hypernet"):
+        # The score's gradient of an operation that no cell has is a sum that cancels: Adam makes
+        # steps, if small ones, of its rounding errors.
+        atol = 1e-3 if (name, part) == ("score", "hypernet") else 1e-5
         for key, expected in alone[part].items():
-            torch.testing.assert_close(together[part][key], expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(together[part][key], expected, rtol=1e-5, atol=atol)
     for part in ("supernet", "hypernet"):  # far more than the tolerance
         far = max(float((alone[part][key] - start[key]).abs().max()) for key in alone[part])
         assert far > 1e-3
