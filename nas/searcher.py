@@ -256,7 +256,7 @@ class Searcher:
         )
         (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
         log_q = mixture(logits.double().log_softmax(dim=-1), cells)
-        self.finalists = Finalists(cells, nll, log_q)
+        self.finalists = Finalists(cells, nll.cpu(), log_q)
 
     def _refresh_costs(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""
