@@ -24,9 +24,6 @@ LAMS = 200
 """λs whose distributions they are drawn from, evenly spaced."""
 DRAWS, BANDS = 20, 20
 """Draws for each finalist; parts of the range of log cost, with as many finalists in each."""
-BAND = 0.1
-"""Part of a budget that need not be spent, as a share of the logarithmic range of the finalists'
-costs."""
 LEAST = 1e-3
 """Smallest cost that is told from nothing, as a share of the largest."""
 
@@ -130,12 +127,12 @@ def dial(unit_lams: Tensor, costs: Tensor) -> Tensor:
 
 
 def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
-    """The best cell that spends each budget.
+    """The best cell within each budget.
 
-    A supernet has trained its dear cells least and thinks too little of them: the best score
-    within a budget is too often that of a cell which spends half of it. Cells are therefore
-    preferred which spend one of their budgets but for `BAND`. Where no cell is within the budget of
-    every cost, it is the one that exceeds it by the smallest factor.
+    A supernet has trained its dear cells least and thinks too little of them, so that some of their
+    costs is credited (`credit`). What a cell is worth does not depend on the budget: a smaller one
+    for any of the costs never gives a cell that is dearer in it. Where no cell is within the
+    budget of every cost, it is the one that exceeds it by the smallest factor.
 
     Args:
         losses: (n,) the less, the better; of equals, the cheaper.
@@ -145,15 +142,32 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     Returns:
         (m,) int64 numbers of cells.
     """
-    order = torch.tensor(
-        sorted(range(len(losses)), key=lambda i: (float(losses[i]), *costs[i].tolist()))
-    )
-    logs = _logs(costs[order])
-    over = logs - budgets.log()[:, None]  # (m, n, num_costs)
+    logs = _logs(costs)
+    spread = (logs.amax(dim=0) - logs.amin(dim=0)).clamp(min=1e-9)
+    position = ((logs - logs.amin(dim=0)) / spread).mean(dim=1)
+    worth = losses - credit(losses, position) * position
+    ranks = zip(worth.tolist(), *costs.T.tolist(), range(len(losses)), strict=True)
+    order = torch.tensor([rank[-1] for rank in sorted(ranks)])
+    over = logs[order] - budgets.log()[:, None]  # (m, n, num_costs)
     fits = (over <= 1e-9).all(dim=2)
-    width = BAND * (logs.amax(dim=0) - logs.amin(dim=0))
-    spends = fits & (over >= -width).any(dim=2)
-    wanted = torch.where(spends.any(dim=1, keepdim=True), spends, fits)
-    first = wanted.long().argmax(dim=1)  # the first of the largest
+    first = fits.long().argmax(dim=1)  # the first of the largest
     nearest = over.amax(dim=2).argmin(dim=1)
     return order[torch.where(fits.any(dim=1), first, nearest)]
+
+
+def credit(losses: Tensor, position: Tensor) -> float:
+    """Nats per example that the dearest cell is given over the cheapest.
+
+    The least with which, of the best cells of `BANDS` parts of the range of cost, none is worse
+    than that of a cheaper part: a front cannot fall, and where the scores say so they are at fault.
+
+    Args:
+        losses: (n,).
+        position: (n,) in [0, 1], from the cheapest to the dearest.
+    """
+    bands = (position * BANDS).long().clamp(max=BANDS - 1)
+    present = bands.unique()
+    best = torch.stack([losses[bands == band].min() for band in present])
+    steps = (present - present[:, None]) / BANDS
+    slopes = (best - best[:, None]) / steps
+    return max(0.0, float(slopes[steps > 0].max())) if len(present) > 1 else 0.0

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from cells.cost import CostTable
@@ -12,7 +14,7 @@ from cells.space import find_space
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.finalists import BAND, LAMS, Finalists, dial, draw, pick
+from nas.finalists import LAMS, Finalists, credit, dial, draw, pick
 from nas.front import Front, build_front_hypernet, read_rows
 from nas.runtime import Processes
 from nas.search import search
@@ -76,32 +78,59 @@ def test_the_dial_is_even_in_log_cost() -> None:
     assert dial(unit_lams, costs).flatten().tolist() == pytest.approx(wanted)
 
 
-def test_a_pick_is_the_best_that_spends_its_budget() -> None:
-    nll = torch.tensor([1.0, 0.5, 0.9, 0.3, 0.9])
-    costs = torch.tensor([[100.0], [40.0], [99.0], [1.0], [98.0]], dtype=torch.float64)
-    assert 100.0 * 100**-BAND < 98  # all three near 100 spend it
-    budgets = torch.tensor([[100.0], [98.5], [70.0], [30.0], [1.0]], dtype=torch.float64)
-    # Equals: the cheaper. Nothing spends 70 or 30: the best within them.
-    assert pick(nll, costs, budgets).tolist() == [4, 4, 3, 3, 3]
+def test_a_pick_is_the_best_within_its_budget() -> None:
+    nll = torch.tensor([0.2, 0.5, 0.2, 0.9, 0.7])
+    costs = torch.tensor([[100.0], [40.0], [99.9], [1.0], [10.0]], dtype=torch.float64)
+    budgets = torch.tensor([[100.0], [70.0], [39.0], [9.0], [0.5]], dtype=torch.float64)
+    # Equals: the cheaper, unless there is a credit. Nothing is within 0.5: the nearest.
+    assert credit(nll, costs[:, 0].log() / costs.max().log()) == 0.0
+    assert pick(nll, costs, budgets).tolist() == [2, 1, 4, 3, 3]
 
 
-def test_of_several_budgets_all_are_kept_and_one_is_spent() -> None:
-    nll = torch.tensor([0.1, 0.2, 0.3, 0.0])
+def test_credit_is_the_least_that_lets_no_front_fall() -> None:
+    """A supernet that thinks little of dear cells still has them at large budgets."""
+    position = torch.tensor([0.025, 0.03, 0.525, 0.975], dtype=torch.float64)
+    nll = torch.tensor([0.9, 2.0, 0.5, 0.7], dtype=torch.float64)
+    least = 0.2 / 0.45  # from the third to the last, by the middles of their twentieths
+    assert credit(nll, position) == pytest.approx(least)
+    assert credit(-nll[:2], position[:2]) == 0.0  # one part alone
+    costs = (5 * position).exp()[:, None]
+    # Relative to the extremes: 0 … 1 instead of 0.025 … 0.975.
+    assert pick(nll, costs, costs).tolist() == [0, 0, 2, 3]
+    assert pick(nll[:3], costs[:3], costs).tolist() == [0, 0, 2, 2]
+
+
+def test_all_of_several_budgets_are_kept() -> None:
+    nll = torch.tensor([0.3, 0.2, 0.1, 0.4])
     costs = torch.tensor([[10, 10], [95, 10], [95, 95], [200, 1]], dtype=torch.float64)
     budgets = torch.tensor([[100, 100], [100, 20], [20, 20], [5, 5]], dtype=torch.float64)
     # The last budget suits no cell: [10, 10] exceeds it least.
-    assert pick(nll, costs, budgets).tolist() == [1, 1, 0, 0]
+    assert pick(nll, costs, budgets).tolist() == [2, 1, 0, 0]
 
 
-def test_costs_fall_along_the_dial() -> None:
-    """Whatever the scores, up to the band."""
-    generator = torch.Generator().manual_seed(4)
-    nll = torch.rand(300, generator=generator)
-    costs = (5 * torch.rand(300, 1, generator=generator, dtype=torch.float64)).exp()
-    unit_lams = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
-    logs = costs[pick(nll, costs, dial(unit_lams, costs)), 0].log()
-    assert float(logs.diff().max()) <= BAND * float(costs.log().max() - costs.log().min())
-    assert len(logs.unique()) >= 12
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32), bias=st.floats(-3, 3))
+def test_costs_never_rise_along_the_dial(seed: int, bias: float) -> None:
+    """Whatever the scores."""
+    generator = torch.Generator().manual_seed(seed)
+    logs = 5 * torch.rand(60, 1, generator=generator, dtype=torch.float64)
+    nll = torch.rand(60, generator=generator) + bias * logs[:, 0]
+    unit_lams = torch.linspace(0, 1, 40, dtype=torch.float64)[:, None]
+    found = logs[pick(nll, logs.exp(), dial(unit_lams, logs.exp())), 0]
+    assert float(found.diff().max()) <= 0
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32))
+def test_a_smaller_budget_for_one_cost_never_raises_it(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    costs = (5 * torch.rand(60, 2, generator=generator, dtype=torch.float64)).exp()
+    nll = torch.rand(60, generator=generator)
+    budgets = torch.tensor([[100.0, 30.0]] * 40, dtype=torch.float64)
+    budgets[:, 0] = torch.linspace(5, 0, 40, dtype=torch.float64).exp()
+    found = pick(nll, costs, budgets)
+    within = (costs[found] <= budgets).all(dim=1)
+    assert float(costs[found][within, 0].diff().max()) <= 0
 
 
 def test_likely_cells_are_believed_more() -> None:

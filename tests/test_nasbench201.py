@@ -167,7 +167,8 @@ def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     found = evolved(lab, 0, "params")
     costs = [sum([0, 0, 1, 9, 0][op] for op in cell) for cell in found["cells"]]
-    assert costs[0] > 2 * costs[-1] and found["minutes"] > 0
+    assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
+    assert found["minutes"] > 0
     taus = ranking(lab, 0)
     assert set(taus) == {"tau", "tau_above_90", "tau_params", "tau_params_above_90"}
     assert taus["tau_params"] == pytest.approx(1.0)

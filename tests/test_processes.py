@@ -42,8 +42,8 @@ CONFIGS = {
     "gumbel": replace(TINY, relax="gumbel", order="exact", hypernet="mlp"),
     "gumbel_example": replace(TINY, relax="gumbel_example", order="second", hypernet="piecewise"),
     "straight_through": replace(TINY, relax="straight_through", lams_per_step=2),
-    # κ = 1: at κ = 0.01 the score's gradient of an operation that no cell has is so near 0 that Adam
-    # makes steps of its rounding errors.
+    # κ = 1: at κ = 0.01 the gradients of operations that no cell has are so near 0 that Adam
+    # makes steps of their rounding errors.
     "score": replace(
         TINY, estimator="score", hypernet="piecewise", trained_cells="prior", arch_kl=1.0
     ),
