@@ -14,7 +14,7 @@ from cells.space import find_space
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.finalists import LAMS, Finalists, credit, dial, draw, pick
+from nas.finalists import CREDIT, LAMS, Finalists, credit, dial, draw, pick
 from nas.front import Front, build_front_hypernet, read_rows
 from nas.runtime import Processes
 from nas.search import search
@@ -78,26 +78,23 @@ def test_the_dial_is_even_in_log_cost() -> None:
     assert dial(unit_lams, costs).flatten().tolist() == pytest.approx(wanted)
 
 
+def test_credit_is_a_multiple_of_what_cost_is_seen_to_be_worth() -> None:
+    position = torch.tensor([0.0, 0.04, 0.5, 1.0], dtype=torch.float64)
+    nll = torch.tensor([0.9, 0.8, 0.5, 0.7], dtype=torch.float64)
+    assert credit(nll, position) == pytest.approx(CREDIT * (0.8 - 0.5))
+    assert credit(-position, position) == pytest.approx(CREDIT * 0.96)
+    assert credit(position, position) == 0.0  # nothing is seen in it
+
+
 def test_a_pick_is_the_best_within_its_budget() -> None:
-    nll = torch.tensor([0.2, 0.5, 0.2, 0.9, 0.7])
-    costs = torch.tensor([[100.0], [40.0], [99.9], [1.0], [10.0]], dtype=torch.float64)
-    budgets = torch.tensor([[100.0], [70.0], [39.0], [9.0], [0.5]], dtype=torch.float64)
-    # Equals: the cheaper, unless there is a credit. Nothing is within 0.5: the nearest.
-    assert credit(nll, costs[:, 0].log() / costs.max().log()) == 0.0
-    assert pick(nll, costs, budgets).tolist() == [2, 1, 4, 3, 3]
-
-
-def test_credit_is_the_least_that_lets_no_front_fall() -> None:
-    """A supernet that thinks little of dear cells still has them at large budgets."""
-    position = torch.tensor([0.025, 0.03, 0.525, 0.975], dtype=torch.float64)
-    nll = torch.tensor([0.9, 2.0, 0.5, 0.7], dtype=torch.float64)
-    least = 0.2 / 0.45  # from the third to the last, by the middles of their twentieths
-    assert credit(nll, position) == pytest.approx(least)
-    assert credit(-nll[:2], position[:2]) == 0.0  # one part alone
-    costs = (5 * position).exp()[:, None]
-    # Relative to the extremes: 0 … 1 instead of 0.025 … 0.975.
-    assert pick(nll, costs, costs).tolist() == [0, 0, 2, 3]
-    assert pick(nll[:3], costs[:3], costs).tolist() == [0, 0, 2, 2]
+    costs = torch.tensor([[1.0], [10.0], [50.0], [99.0], [100.0]], dtype=torch.float64)
+    budgets = torch.tensor([[100.0], [99.5], [70.0], [49.0], [9.0], [0.5]], dtype=torch.float64)
+    # Cost is seen to be worth nothing, equals are the cheaper; nothing is within 0.5: the nearest.
+    plain = torch.tensor([0.5, 0.6, 0.5, 0.9, 0.5])
+    assert pick(plain, costs, budgets).tolist() == [0] * 6
+    # With a credit of 3 · 0.4 from 1 to 100: 0.9, −0.1, −0.32, −0.5, −0.1.
+    seen = torch.tensor([0.9, 0.5, 0.7, 0.7, 1.1])
+    assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
 
 
 def test_all_of_several_budgets_are_kept() -> None:
