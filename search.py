@@ -5,16 +5,16 @@ from pathlib import Path
 
 from cells.errors import InputError, unknown
 from nas.commandline import parse, take
-from nas.config import SearchConfig, config_from_dict
-from nas.presets import PRESETS
-from nas.runs import read_config, read_run, require_same
+from nas.presets import ALL_PRESETS
+from nas.runs import read_any_run, read_config, require_same
 from nas.runtime import run_script
 from nas.search import search
+from nas.weight_config import AnyConfig, any_config
 
 USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
        python search.py --resume runs/x                go on with an interrupted search
-PRESET is one of {", ".join(PRESETS)}; --out FOLDER names the run (default runs/PRESET).
+PRESET is one of {", ".join(ALL_PRESETS)}; --out FOLDER names the run (default runs/PRESET).
 Options: python search.py digits --help"""
 
 
@@ -26,25 +26,25 @@ def command() -> None:
         if path is not None or out is not None:
             raise InputError("--resume goes on in the run's own folder: leave --config, --out out")
         folder = Path(resume)
-        config, state = read_run(folder)
-        config = parse(SearchConfig, config, args, "search.py --resume RUN")
+        config, state = read_any_run(folder)
+        config = parse(type(config), config, args, "search.py --resume RUN")
         require_same(config, state, folder)
         search(config, folder, state=state)
         return
     if path is not None:
         name = Path(path).parent.name or "search"
-        default = config_from_dict(read_config(Path(path)))
-    elif args and args[0] in PRESETS:
+        default: AnyConfig = any_config(read_config(Path(path)))
+    elif args and args[0] in ALL_PRESETS:
         name = args.pop(0)
-        default = PRESETS[name]
+        default = ALL_PRESETS[name]
     elif not args or args[0] in ("-h", "--help"):
         print(USAGE)
         return
     elif args[0].startswith("-"):
-        raise InputError(f"a preset comes first: one of {', '.join(PRESETS)}, got {args[0]!r}")
+        raise InputError(f"a preset comes first: one of {', '.join(ALL_PRESETS)}, got {args[0]!r}")
     else:
-        raise unknown("preset", args[0], PRESETS)
-    config = parse(SearchConfig, default, args, f"search.py {name}")
+        raise unknown("preset", args[0], ALL_PRESETS)
+    config = parse(type(default), default, args, f"search.py {name}")
     search(config, Path(out) if out else Path("runs") / name, exact=out is not None)
 
 

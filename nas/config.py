@@ -5,17 +5,16 @@ import math
 import os
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from cells.cost import COSTS
 from cells.errors import InputError, unknown
 from cells.space import SPACES
-from cells.strict_json import show
 from nas.complexity import LambdaRange
 from nas.discretise import RULES
 from nas.hypernet import HYPERNETS
 from nas.relax import RELAXATIONS, SCHEDULES
+from nas.settings import read_settings
 
 WEIGHTS = ("point", "gaussian")
 ORDERS = ("first", "second", "exact")
@@ -300,17 +299,6 @@ _POSITIVE = (
 )  # fmt: skip
 _BELOW_ONE = ("w_momentum", "arch_beta1", "arch_beta2")
 
-_SORTS: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    NoneType: "null",
-    tuple[str, ...]: "a list of texts",
-    tuple[float, ...]: "a list of numbers",
-}
-"""What each type of setting is called in JSON."""
-
 
 def config_from_dict(values: dict[str, Any]) -> SearchConfig:
     """Rebuilds a configuration from its JSON values.
@@ -318,21 +306,4 @@ def config_from_dict(values: dict[str, Any]) -> SearchConfig:
     Raises:
         InputError: if a field is unknown, or its value is of another type or refused.
     """
-    types = get_type_hints(SearchConfig)
-    settings: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in types:
-            raise unknown("setting", name, types)
-        settings[name] = tuple(value) if isinstance(value, list) else value
-        sorts = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
-        if not any(_is(settings[name], sort) for sort in sorts):
-            wanted = " or ".join(_SORTS[sort] for sort in sorts)
-            raise InputError(f"setting {name!r} must be {wanted}, got {show(value)}")
-    return SearchConfig(**settings)
-
-
-def _is(value: Any, sort: Any) -> bool:
-    """Whether a value is of a type in `_SORTS`; some programs write whole floats as integers."""
-    if get_origin(sort) is tuple:
-        return type(value) is tuple and all(_is(item, get_args(sort)[0]) for item in value)
-    return type(value) is sort or (sort is float and type(value) is int)
+    return read_settings(SearchConfig, values)

@@ -119,6 +119,17 @@ class Hypernet(nn.Module, ABC):
     def logits(self, unit_lams: Tensor) -> Tensor:
         """`forward`, with `unit_lams` in the dtype and on the device of the parameters."""
 
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        """Adds a function of u that is linear from `low` at 0 to `high` at 1, in place.
+
+        A form that has no linear part adds the mean of both. For a single cost.
+
+        Args:
+            low: (edges, ops).
+            high: (edges, ops).
+        """
+        raise TypeError(f"{type(self).__name__} generates no weights")
+
 
 @final
 class Constant(Hypernet):
@@ -130,6 +141,10 @@ class Constant(Hypernet):
 
     def logits(self, unit_lams: Tensor) -> Tensor:
         return self.table.expand(len(unit_lams), -1, -1)
+
+    @torch.no_grad()
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        self.table.add_((low + high) / 2)
 
 
 @final
@@ -144,6 +159,11 @@ class Linear(Hypernet):
 
     def logits(self, unit_lams: Tensor) -> Tensor:
         return torch.einsum("nk,keo->neo", unit_lams, self.slopes) + self.table
+
+    @torch.no_grad()
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        self.table.add_(low)
+        self.slopes[0].add_(high - low)
 
 
 @final
@@ -172,6 +192,10 @@ class LowRank(Hypernet):
         by_op = torch.einsum("nh,hro->nro", features, self.op_factors)
         return by_edge.mT @ by_op + self.table
 
+    @torch.no_grad()
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        self.table.add_((low + high) / 2)
+
 
 @final
 class PiecewiseLinear(Hypernet):
@@ -187,6 +211,11 @@ class PiecewiseLinear(Hypernet):
         # Weight of each knot, (n, costs, knots): one-hot at a knot.
         weights = pad(below, (1, 0), value=1.0) - pad(below, (0, 1))
         return torch.einsum("nki,kieo->neo", weights, self.values)
+
+    @torch.no_grad()
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        for knot, value in enumerate(self.values[0]):
+            value.add_(torch.lerp(low, high, knot / (self.values.shape[1] - 1)))
 
 
 @final
@@ -205,6 +234,10 @@ class Mlp(Hypernet):
     def logits(self, unit_lams: Tensor) -> Tensor:
         features = torch.tanh(unit_lams @ self.weight + self.bias)  # (n, hidden)
         return torch.einsum("nh,heo->neo", features, self.readout) + self.table
+
+    @torch.no_grad()
+    def add_line(self, low: Tensor, high: Tensor) -> None:
+        self.table.add_((low + high) / 2)
 
 
 @final

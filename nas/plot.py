@@ -3,7 +3,7 @@
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,17 @@ def draw_front(
         retrained: cells trained from scratch: their cost, `mean` and `std` of the accuracy;
             `std` is None where there is but one seed.
     """
+    save_picture(path, (8, 4.8), lambda figure: _plot_front(figure, rows, cost, retrained))
+
+
+def save_picture(path: Path, size: tuple[float, float], plot: Callable[[Figure], None]) -> None:
+    """Draws a figure in the style of all pictures and writes it, whole or not at all.
+
+    Args:
+        path: its suffix, `.svg` or `.png`, decides the format.
+        size: width and height in inches.
+        plot: draws into the figure.
+    """
     with matplotlib.rc_context(
         {
             "font.family": "sans-serif",
@@ -67,14 +78,23 @@ def draw_front(
             "axes.labelcolor": INK,
         }
     ):
-        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        _plot_front(figure, rows, cost, retrained)
+        plot(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         picture = io.BytesIO()
         figure.savefig(picture, format=path.suffix[1:], dpi=120, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, picture.getvalue())
+
+
+def plain_axes(axes: Axes, title: str) -> None:
+    """Gives a panel the look of all pictures."""
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(FAINT)
+    axes.tick_params(length=0, which="both", colors=MUTED, labelsize=9)
+    axes.grid(axis="y", color=NODE_FILL)
 
 
 def _plot_front(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from nas.config import SearchConfig
+from nas.weight_config import AnyConfig, WeightConfig
 
 _DARTS = SearchConfig(
     space="darts",
@@ -74,3 +75,14 @@ PRESETS: dict[str, SearchConfig] = {
         precision="bfloat16",
     ),
 }
+
+WEIGHT_PRESETS: dict[str, WeightConfig] = {
+    "mlp": WeightConfig(),
+    "mlp-digits": WeightConfig(data="digits", layers=("32",), epochs=150, batch_size=128),
+    "mlp-cifar10": WeightConfig(
+        data="cifar10", layers=("conv16", "pool", "conv32", "pool", "conv32", "pool", "64")
+    ),
+}
+"""Networks without cells whose weights follow λ."""
+
+ALL_PRESETS: dict[str, AnyConfig] = {**PRESETS, **WEIGHT_PRESETS}

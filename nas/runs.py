@@ -6,8 +6,9 @@ from typing import Any
 
 from cells.errors import InputError
 from nas import checkpoint
-from nas.config import FREE, SearchConfig, config_from_dict
+from nas.config import FREE, SearchConfig
 from nas.runtime import write_atomically
+from nas.weight_config import AnyConfig, WeightConfig, any_config
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
@@ -65,33 +66,48 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_run(folder: Path) -> tuple[SearchConfig, dict[str, Any]]:
-    """Reads a search's configuration and checkpoint.
+def read_any_run(folder: Path) -> tuple[AnyConfig, dict[str, Any]]:
+    """Reads the configuration and the checkpoint of a search, in whichever space.
 
     Raises:
         InputError: if either is absent or damaged, or they do not belong together.
     """
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is not the folder of a search: it has no {CONFIG}")
-    config = config_from_dict(read_config(folder / CONFIG))
+    config = any_config(read_config(folder / CONFIG))
     state = checkpoint.load(folder / CHECKPOINT)
     require_same(config, state, folder)
     return config, state
 
 
-def require_same(config: SearchConfig, state: dict[str, Any], folder: Path) -> None:
+def read_run(folder: Path) -> tuple[SearchConfig, dict[str, Any]]:
+    """Reads the configuration and the checkpoint of a search for cells.
+
+    Raises:
+        InputError: as `read_any_run`, or if it searched no cells.
+    """
+    config, state = read_any_run(folder)
+    if isinstance(config, WeightConfig):
+        raise InputError(f"{folder} is a search in the space {config.space}: it has no cells")
+    return config, state
+
+
+def require_same(config: AnyConfig, state: dict[str, Any], folder: Path) -> None:
     """Makes sure that a checkpoint belongs to a configuration.
 
     Raises:
         InputError: naming the first setting that differs.
     """
-    if not {"config", "step", "supernet", "hypernet", "tables"} <= state.keys():
+    keys = {"config", "step", "hypernet"}
+    if not isinstance(config, WeightConfig):
+        keys |= {"supernet", "tables"}
+    if not keys <= state.keys():
         raise InputError(f"{folder / CHECKPOINT} is not the checkpoint of a search")
-    wanted, found = config.to_dict(), config_from_dict(state["config"]).to_dict()
+    wanted, found = config.to_dict(), any_config(state["config"]).to_dict()
     for name in wanted:
-        if name not in FREE and found[name] != wanted[name]:
+        if name not in FREE and found.get(name) != wanted[name]:
             raise InputError(
                 f"{folder / CHECKPOINT} is from another configuration: {name} was "
-                f"{found[name]!r}, now {wanted[name]!r}; leave the option out, or "
+                f"{found.get(name)!r}, now {wanted[name]!r}; leave the option out, or "
                 "start a new search"
             )

@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from nas import checkpoint
-from nas.config import SearchConfig
 from nas.diagnostics import diagnose
+from nas.examples import load_task
+from nas.generated import Generated
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
-from nas.runtime import start_processes, stop_processes
+from nas.runtime import Processes, start_processes, stop_processes
 from nas.searcher import Searcher
+from nas.variational import WeightSearcher
+from nas.weight_config import AnyConfig, WeightConfig
+from nas.weight_report import write_weight_report
 
 
 def search(
-    config: SearchConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+    config: AnyConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
 ) -> None:
     """Runs a search, or the rest of it, and writes its folder.
 
@@ -24,7 +28,7 @@ def search(
         state: checkpoint to continue from.
 
     Raises:
-        InputError: if the folder exists, or as `Searcher`.
+        InputError: if the folder exists, data cannot be read or do not fit.
     """
     processes = start_processes(config.device)
 
@@ -36,7 +40,11 @@ def search(
     try:
         if state is None and exact:
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
-        searcher = Searcher(config, processes, state=state)
+        searcher: Searcher | WeightSearcher
+        if isinstance(config, WeightConfig):
+            searcher = _weights(config, processes, state)
+        else:
+            searcher = Searcher(config, processes, state=state)
         path = folder
         if state is None:
             path = processes.in_main(begin) or folder  # only the main process writes to it
@@ -45,24 +53,55 @@ def search(
             if processes.is_main:
                 print(f"stopped at step {searcher.step}; go on with --resume {path}")
             sys.exit(128 + stopped)
-        if searcher.finalists is None and config.finalists:
-            searcher.choose_finalists()
-            processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
-        front = searcher.front()
-        rows = processes.in_main(
-            lambda: write_report(
-                path,
-                front,
-                searcher.supernet,
-                searcher.problem.val,
-                searcher.problem.data.mean,
-                searcher.problem.data.std,
-            )
-        )
-        if rows is not None:
-            print(diagnose(front, front.lam_range.grid(config.grid)).text())
-            members = sum(row["pareto"] for row in rows)
-            print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
-            print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
+        if isinstance(searcher, WeightSearcher):
+            processes.in_main(lambda: _report_weights(searcher, path))
+        else:
+            _report_cells(searcher, path)
     finally:
         stop_processes()
+
+
+def _weights(
+    config: WeightConfig, processes: Processes, state: dict[str, Any] | None
+) -> WeightSearcher:
+    task = processes.main_first(
+        lambda: load_task(
+            config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
+        )
+    )
+    start = None
+    if config.start is not None and state is None:
+        start = Generated.load(config.start).starts(config)
+    return WeightSearcher(config, processes, task, start=start, state=state)
+
+
+def _report_weights(searcher: WeightSearcher, path: Path) -> None:
+    problem = searcher.problem
+    generated = Generated(searcher.config, problem.chain, problem.hypernet)
+    rows = write_weight_report(path, generated, problem.task)
+    for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
+        print(f"λ = {row['lam']:g}: evidence {row['evidence']:,.0f} nats, KL {row['kl']:,.0f} nats")
+    print(f"{len(rows)} λs in {path / 'front.csv'}, picture in {path / 'front.svg'}")
+
+
+def _report_cells(searcher: Searcher, path: Path) -> None:
+    config, processes = searcher.config, searcher.processes
+    if searcher.finalists is None and config.finalists:
+        searcher.choose_finalists()
+        processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
+    front = searcher.front()
+    rows = processes.in_main(
+        lambda: write_report(
+            path,
+            front,
+            searcher.supernet,
+            searcher.problem.val,
+            searcher.problem.data.mean,
+            searcher.problem.data.std,
+        )
+    )
+    if rows is not None:
+        print(diagnose(front, front.lam_range.grid(config.grid)).text())
+        members = sum(row["pareto"] for row in rows)
+        print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
+        print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")

@@ -13,12 +13,14 @@ LAYERS = (
     "nas cells",  # the packages' own __init__
     "nas.family",
     "nas.search nas.retrainer",
-    "nas.searcher",
-    "nas.report nas.trainer nas.problem",
+    "nas.searcher nas.variational nas.weight_report nas.prune",
+    "nas.loop nas.generated",
+    "nas.report nas.trainer nas.problem nas.evidence",
     "nas.diagnostics",
-    "nas.recipe",
+    "nas.recipe nas.examples",
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.presets nas.latency cells.network",
+    "nas.weight_config nas.weightnet",
     "cells.supernet nas.config nas.finalists",
     "nas.discretise",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
@@ -27,7 +29,7 @@ LAYERS = (
     "cells.notation",
     "cells.genotype",
     "cells.ops cells.space nas.complexity",
-    "cells.conv",
+    "cells.conv cells.chain nas.settings",
     "cells.strict_json nas.commandline nas.runtime nas.folder nas.pareto",
     "cells.errors",
 )

@@ -503,13 +503,13 @@ def test_the_log_holds_means_over_each_epoch(
 ) -> None:
     seen: dict[str, list[Terms]] = {"train": [], "val": []}
 
-    note = Searcher._note
+    note = Searcher.note
 
     def record(self: Searcher, half: str, terms: Terms) -> None:
         seen[half].append(terms)
         note(self, half, terms)
 
-    monkeypatch.setattr(Searcher, "_note", record)
+    monkeypatch.setattr(Searcher, "note", record)
     searcher = make(digits, batch_size=128, epochs=3, warmup_epochs=1, costs=("flops", "params"))
     assert searcher.run(tmp_path) is None
     rows = log_of(tmp_path)

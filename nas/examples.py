@@ -1,0 +1,138 @@
+"""Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cells.errors import InputError, unknown
+from nas.data import load_data
+from nas.runtime import stream
+
+TEST_FRACTION = 0.1
+"""Share of a table's rows held out as its test part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """One part of a data set."""
+
+    x: Tensor
+    """float32 (n, features) or (n, channels, height, width)."""
+    y: Tensor
+    """int64 (n,) classes, or float32 (n,) targets in units of their standard deviation."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on a device."""
+        return Examples(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a network learns: a classification, or a regression with Gaussian noise."""
+
+    name: str
+    train: Examples
+    test: Examples
+    outputs: int
+    """Classes, or 1 for a regression."""
+    regression: bool
+    target_mean: float
+    """Of a regression's targets in the training part, in their own unit; 0 for classes."""
+    target_std: float
+    """Likewise; 1 for classes."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return tuple(self.train.x.shape[1:])
+
+
+def load_task(source: str, root: Path, *, target: str | None = None, split_seed: int = 0) -> Task:
+    """Reads a data set.
+
+    Args:
+        source: a CSV file with a header line and numbers only, or images as `nas.data.load_data`
+            takes them.
+        root: folder of the named data sets.
+        target: column of a CSV file; the last one if None.
+        split_seed: fixes the test part where the source has none of its own.
+
+    Raises:
+        InputError: for data that are absent, damaged or inconsistent, or an unknown column.
+    """
+    if Path(source).suffix.lower() == ".csv":
+        path = Path(source).expanduser()
+        if not path.exists() and (root / path).exists():
+            path = root / path
+        names, rows = _read_csv(path)
+        column = len(names) - 1
+        if target is not None:
+            if target not in names:
+                raise unknown("column", target, names)
+            column = names.index(target)
+        return table_task(path.stem, rows, column, split_seed)
+    if target is not None:
+        raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
+    data = load_data(source, root, split_seed=split_seed)
+    train, test = (Examples(part.images / 255, part.labels) for part in (data.train, data.test))
+    return Task(data.name, train, test, data.num_classes, False, 0.0, 1.0)
+
+
+def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Task:
+    """A regression on a table: a tenth of the rows is the test part, at random.
+
+    Features and targets are centred and scaled by the training part; a constant feature is 0.
+
+    Args:
+        rows: float64 (n, columns).
+        column: that of the target.
+    """
+    table = torch.from_numpy(rows)
+    order = torch.randperm(len(table), generator=stream(split_seed, "split", 0))
+    held = max(1, round(TEST_FRACTION * len(table)))
+    train, test = table[order[held:]], table[order[:held]]
+    mean, std = train.mean(dim=0), train.std(dim=0, unbiased=False)
+    if float(std[column]) == 0:
+        raise InputError(f"the target of {name!r} is the same in all rows: name another --target")
+    std = torch.where(std > 0, std, 1)
+
+    def examples(part: Tensor) -> Examples:
+        scaled = ((part - mean) / std).float()
+        features = torch.cat([scaled[:, :column], scaled[:, column + 1 :]], dim=1)
+        return Examples(features, scaled[:, column])
+
+    centre, scale = float(mean[column]), float(std[column])
+    return Task(name, examples(train), examples(test), 1, True, centre, scale)
+
+
+def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
+    """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {str(path)!r} ({error}): check the path") from error
+    if len(lines) < 4 or len(lines[0]) < 2:
+        raise InputError(
+            f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
+        )
+    names, rows = lines[0], list[list[float]]()
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            values = [float(value) for value in line]
+        except ValueError as error:
+            raise InputError(f"{str(path)!r} line {number}: {error}; numbers only") from error
+        if len(values) != len(names) or not np.isfinite(values).all():
+            raise InputError(
+                f"{str(path)!r} line {number} has {len(values)} values, not {len(names)} finite "
+                "ones: complete or remove it"
+            )
+        rows.append(values)
+    return names, np.array(rows)

@@ -1,0 +1,92 @@
+"""What a finished search in the space `mlp` leaves in its folder: a table and a picture along λ."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from nas.evidence import evidence, means, quality
+from nas.examples import Task
+from nas.generated import Generated
+from nas.plot import plain_axes, save_picture
+from nas.runtime import write_atomically
+
+
+def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
+    """One row for each λ of the grid; means and, of several runs, sample standard deviations.
+
+    Everything is over the training part: the generalised evidence, the expected log-likelihood and
+    the KL in nats, `accuracy` (or `rmse`, of a regression) of the networks with the means of their
+    weights.
+    """
+    config = generated.config
+    lams = generated.lam_range.grid(config.grid)[:, 0]
+    posteriors = generated.at(lams.tolist())
+    found = evidence(
+        task,
+        generated.chain,
+        posteriors,
+        lams,
+        task.train,
+        prior_variance=config.prior_variance,
+        draws=config.draws,
+        seed=config.seed,
+    )
+    name = "rmse" if task.regression else "accuracy"
+    values = {
+        "evidence": found.evidence,
+        "log_likelihood": found.log_likelihood,
+        "kl": found.kl,
+        name: quality(task, generated.chain, means(posteriors), task.train),
+    }
+    rows = []
+    for column, lam in enumerate(lams.tolist()):
+        row = {"lam": lam}
+        for key, value in values.items():
+            row[key] = float(value[:, column].mean())
+            if config.runs > 1:
+                row[f"{key}_std"] = float(value[:, column].std())
+        rows.append(row)
+    return rows
+
+
+def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[dict[str, Any]]:
+    """Writes front.csv and front.svg.
+
+    Returns:
+        The rows of front.csv.
+    """
+    with torch.no_grad():
+        rows = weight_rows(generated, task)
+    last = "rmse" if task.regression else "accuracy"
+
+    def plot(figure: Figure) -> None:
+        titles = {
+            "evidence": "generalised evidence, nats per example",
+            "kl": "KL of the weights, nats",
+            last: f"{last}, training part, means of the weights",
+        }
+        lams = [row["lam"] for row in rows]
+        for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+            share = len(task.train) if name == "evidence" else 1
+            mean = [row[name] / share for row in rows]
+            std = [row.get(f"{name}_std", 0.0) / share for row in rows]
+            axes.plot(lams, mean, marker="." if len(rows) < 60 else "", linewidth=1.5)
+            low, high = ([m + s * d for m, d in zip(mean, std, strict=True)] for s in (-1, 1))
+            axes.fill_between(lams, low, high, alpha=0.2)
+            axes.set_xscale("log")
+            axes.set_xlabel("λ")
+            if name == "kl":
+                axes.set_yscale("log")
+            plain_axes(axes, title)
+
+    save_picture(folder / "front.svg", (12, 3.6), plot)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "front.csv", text.getvalue().encode())
+    return rows

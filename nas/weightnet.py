@@ -1,0 +1,256 @@
+"""Hypernetworks that generate the posterior of a network's weights: λ -> N(m(λ), σ(λ)²).
+
+Each layer has two tables (outputs, inputs + 1), of the means and of the logarithms of the standard
+deviations, the last column for the bias, and each table is a hypernetwork of the same forms that
+generate architecture logits (`nas.hypernet`). Several of them, its *members*, live side by side:
+runs with seeds of their own, or, without a hypernetwork, networks with a λ of their own.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from cells.chain import Affine, Chain, affine
+from nas.hypernet import Hypernet, build_hypernet
+from nas.posterior import EPSILON
+from nas.runtime import stream
+
+
+class Posterior(NamedTuple):
+    """The posterior of one layer of several networks."""
+
+    mean: Tensor
+    """(…, outputs, inputs + 1)."""
+    log_sigma: Tensor
+    """(…, outputs, inputs + 1)."""
+
+    def kl(self, prior_variance: float) -> Tensor:
+        """KL to N(0, σ₀²) in nats, (…): Σ log(σ₀/σ) + (σ² + m²) / (2σ₀²) − ½."""
+        squares = self.mean.square() + (2 * self.log_sigma).exp()
+        each = squares.sum(dim=(-2, -1)) / (2 * prior_variance)
+        count = self.mean.shape[-1] * self.mean.shape[-2]
+        return each - self.log_sigma.sum(dim=(-2, -1)) + count * (math.log(prior_variance) - 1) / 2
+
+
+class Posteriors(NamedTuple):
+    """The posterior of whole networks."""
+
+    layers: list[Posterior]
+    """One for each layer with weights."""
+    log_noise: Tensor | None
+    """(…), logarithm of the standard deviation of a regression's targets; None for classes."""
+
+    def kl(self, prior_variance: float) -> Tensor:
+        """KL of all weights to N(0, σ₀²) in nats, (…)."""
+        return torch.stack([layer.kl(prior_variance) for layer in self.layers]).sum(dim=0)
+
+
+class WeightHypernet(nn.Module):
+    """Maps λ to the posteriors of all layers, for every member at once."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        form: str,
+        seeds: Sequence[int],
+        *,
+        own: Tensor | None = None,
+        sigma: tuple[float, float] = (0.05, 0.3),
+        noisy_target: bool = False,
+        knots: int = 7,
+        hidden: int = 50,
+        rank: int = 2,
+    ) -> None:
+        """
+        Args:
+            chain: the network.
+            form: name of a hypernetwork's form; without one, whatever.
+            seeds: one for each run.
+            own: unit positions (lams,) of the λs for which each run has a network by itself; None
+                for a hypernetwork, the only member of its run.
+            sigma: standard deviation of all weights to begin with, at the smallest and the largest
+                λ; where the form is not linear in log λ, their geometric mean.
+            noisy_target: whether it generates the noise of a regression's targets, too.
+            knots: see `nas.hypernet.Settings`, as `hidden` and `rank`.
+        """
+        super().__init__()
+        self.chain = chain
+        self.runs = len(seeds)
+        self.own = own
+        self._forms: dict[str, Hypernet] = {}
+        self.tables = nn.ParameterDict()
+        logs = tuple(math.log(s) for s in sigma)
+        for number, layer in enumerate(chain.layers):
+            shape = (layer.outputs, layer.fan_in + 1)
+            means = [initial_means(layer, stream(seed, f"means/{number}", 0)) for seed in seeds]
+            log_sigmas = [(torch.full(shape, logs[0]), torch.full(shape, logs[1]))] * len(seeds)
+            for part, lines in (("mean", [(m, m) for m in means]), ("log_sigma", log_sigmas)):
+                self._add(f"{number}_{part}", form, seeds, lines, knots, hidden, rank)
+        if noisy_target:
+            zeros = [(torch.zeros(1, 1), torch.zeros(1, 1))] * len(seeds)
+            self._add("log_noise", form, seeds, zeros, knots, hidden, rank)
+
+    def _add(
+        self,
+        name: str,
+        form: str,
+        seeds: Sequence[int],
+        lines: Sequence[tuple[Tensor, Tensor]],
+        knots: int,
+        hidden: int,
+        rank: int,
+    ) -> None:
+        """Adds the hypernetworks of one table, which begin near one line in u for each run."""
+        if self.own is not None:
+            tables = [torch.lerp(*line, float(u)) for line in lines for u in self.own]
+            self.tables[f"{name}_table"] = nn.Parameter(torch.stack(tables))
+            return
+        members = []
+        for seed, line in zip(seeds, lines, strict=True):
+            generator = stream(seed, f"hypernet/{name}", 0)
+            rows, columns = line[0].shape
+            member = build_hypernet(
+                form, rows, columns, 1, knots=knots, hidden=hidden, rank=rank, generator=generator
+            )
+            member.add_line(*line)
+            members.append(member)
+        parameters, _ = stack_module_state(members)
+        for part, value in parameters.items():
+            self.tables[f"{name}_{part}"] = nn.Parameter(value.detach())
+        if form == "piecewise":  # what all λs have in common is learned once, not at every knot
+            self.tables[f"{name}_common"] = nn.Parameter(
+                torch.zeros(len(seeds), *lines[0][0].shape)
+            )
+        self._forms[name] = members[0].to("meta")
+
+    @property
+    def num_params(self) -> int:
+        """Trained numbers of one run."""
+        return sum(p.numel() for p in self.parameters()) // self.runs
+
+    def forward(self, unit_lams: Tensor) -> Posteriors:
+        """Posteriors of all members.
+
+        Args:
+            unit_lams: (members, lams) in [0, 1]; not looked at for networks by themselves.
+
+        Returns:
+            Of (members, lams) networks.
+        """
+        layers = [
+            Posterior(*(self._table(f"{n}_{part}", unit_lams) for part in ("mean", "log_sigma")))
+            for n in range(len(self.chain.layers))
+        ]
+        noisy = any(name.startswith("log_noise") for name in self.tables)
+        noise = self._table("log_noise", unit_lams)[..., 0, 0] if noisy else None
+        return Posteriors(layers, noise)
+
+    def _table(self, name: str, unit_lams: Tensor) -> Tensor:
+        prefix = f"{name}_"
+        values = {
+            key.removeprefix(prefix): value
+            for key, value in self.tables.items()
+            if key.startswith(prefix)
+        }
+        if self.own is not None:
+            return values["table"][:, None]
+        common = values.pop("common", None)
+        form = self._forms[name]
+
+        def one(values: dict[str, Tensor], unit: Tensor) -> Tensor:
+            table: Tensor = functional_call(form, values, (unit[:, None],))
+            return table
+
+        tables: Tensor = vmap(one)(values, unit_lams)
+        return tables if common is None else tables + common[:, None]
+
+    def at(self, unit_lams: Tensor) -> Posteriors:
+        """Posteriors of every run at some λs.
+
+        Args:
+            unit_lams: (lams,) in [0, 1]; networks by themselves answer for the nearest λs.
+
+        Returns:
+            Of (runs, lams) networks.
+        """
+        device = next(self.parameters()).device
+        if self.own is None:
+            return self(unit_lams.float().to(device).expand(self.runs, -1))
+        nearest = (unit_lams[:, None].to(self.own) - self.own).abs().argmin(dim=1)
+        whole = self(unit_lams.new_zeros(1))
+        rows = torch.arange(self.runs)[:, None] * len(self.own) + nearest  # (runs, lams)
+        layers = [Posterior(mean[rows, 0], log_sigma[rows, 0]) for mean, log_sigma in whole.layers]
+        return Posteriors(layers, None if whole.log_noise is None else whole.log_noise[rows, 0])
+
+    @torch.no_grad()
+    def load(self, posteriors: Posteriors) -> None:
+        """Gives networks by themselves their weights.
+
+        Args:
+            posteriors: of (runs, own λs) networks.
+        """
+        assert self.own is not None
+        for number, layer in enumerate(posteriors.layers):
+            for part, table in zip(("mean", "log_sigma"), layer, strict=True):
+                self.tables[f"{number}_{part}_table"].copy_(table.flatten(0, 1))
+        if posteriors.log_noise is not None:
+            self.tables["log_noise_table"].copy_(posteriors.log_noise.reshape(-1, 1, 1))
+
+
+def initial_means(layer: Affine, generator: torch.Generator) -> Tensor:
+    """Means (outputs, inputs + 1) to begin with: He et al. (2015), and biases of 0."""
+    std = math.sqrt(2 / layer.fan_in)
+    shape = (layer.outputs, layer.fan_in)
+    means = std * torch.randn(shape, generator=generator, device=generator.device)
+    return torch.cat([means, means.new_zeros(layer.outputs, 1)], dim=1)
+
+
+def propagate(
+    chain: Chain, posteriors: Sequence[Posterior], x: Tensor, noises: Sequence[Tensor]
+) -> Tensor:
+    """Outputs of networks with Gaussian weights, by local reparameterisation.
+
+    Kingma, Salimans, Welling (2015): an output's mean is the layer with the means of the weights,
+    its variance the layer of x² with their variances, and noise is drawn for every output.
+
+    Args:
+        posteriors: of (*networks) networks, one for each layer with weights.
+        x: (*networks, batch, …); dimensions of 1 among the networks serve all.
+        noises: standard normal, of the shape of each layer's output or one that expands to it.
+
+    Returns:
+        (*networks, batch, outputs).
+    """
+
+    def apply(number: int, layer: Affine, x: Tensor) -> Tensor:
+        mean, log_sigma = posteriors[number]
+        variance = affine(layer, x.square(), (2 * log_sigma).exp())
+        return affine(layer, x, mean) + (variance + EPSILON).sqrt() * noises[number]
+
+    return chain.propagate(x, apply)
+
+
+def point_network(chain: Chain, tables: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Outputs of networks with given weights.
+
+    Args:
+        tables: (*networks, outputs, inputs + 1), one for each layer with weights.
+        x: as in `propagate`.
+    """
+    return chain.propagate(x, lambda number, layer, x: affine(layer, x, tables[number]))
+
+
+def draw_weights(posteriors: Sequence[Posterior], generator: torch.Generator) -> list[Tensor]:
+    """One draw of all weights from q, a table for each layer."""
+    return [
+        torch.addcmul(
+            mean,
+            log_sigma.exp(),
+            torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype),
+        )
+        for mean, log_sigma in posteriors
+    ]
