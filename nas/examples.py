@@ -1,6 +1,7 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,55 @@ class Task:
     def input_shape(self) -> tuple[int, ...]:
         """Of one example."""
         return tuple(self.train.x.shape[1:])
+
+
+class RunBatches:
+    """Endless training batches for several runs, each in an order of its own by its seed.
+
+    An epoch leaves out the last `n % batch_size`. With several processes each takes its slice of
+    the batch that one process would see.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        seeds: Sequence[int],
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """
+        Args:
+            examples: on the device of the batches.
+            batch_size: examples per step over all processes; all if there are fewer.
+            seeds: one for each run.
+
+        Raises:
+            InputError: if the batch does not divide by `world`.
+        """
+        self._size = min(batch_size, len(examples))
+        if self._size % world:
+            raise InputError(
+                f"a batch of {self._size} examples does not divide among {world} processes: "
+                "choose another batch_size"
+            )
+        self.steps_per_epoch = len(examples) // self._size
+        self._examples, self._seeds = examples, seeds
+        self._share = slice(rank * self._size // world, (rank + 1) * self._size // world)
+        self._epoch, self._orders = -1, torch.empty(0)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs (runs, batch / world, …) and targets (runs, batch / world) of one step."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            orders = [
+                torch.randperm(len(self._examples), generator=stream(seed, "train/order", epoch))
+                for seed in self._seeds
+            ]
+            self._epoch, self._orders = epoch, torch.stack(orders).to(self._examples.y.device)
+        index = self._orders[:, position * self._size : (position + 1) * self._size][:, self._share]
+        return self._examples.x[index], self._examples.y[index]
 
 
 def load_task(source: str, root: Path, *, target: str | None = None, split_seed: int = 0) -> Task:

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cells.chain import Chain
-from cells.errors import InputError
 from nas.elbo import Terms
 from nas.evidence import negative_log_likelihood
-from nas.examples import Task
+from nas.examples import RunBatches, Task
 from nas.generated import build_weight_hypernet
 from nas.loop import Loop
 from nas.runtime import Processes, stream
@@ -70,21 +69,17 @@ class WeightProblem:
         self.lam_range = config.lam_range()
         self.chain = Chain.parse(config.layers, task.input_shape, task.outputs)
         self.train = task.train.to(processes.device)
-        self.batch = min(config.batch_size, len(self.train))
-        if self.batch % processes.world:
-            raise InputError(
-                f"a batch of {self.batch} examples does not divide among {processes.world} "
-                "processes: choose another batch_size"
-            )
-        self.steps_per_epoch = len(self.train) // self.batch
-        self.total_steps = config.epochs * self.steps_per_epoch
         self.seeds = list(range(config.seed, config.seed + config.runs))
+        self._batches = RunBatches(
+            self.train, config.batch_size, self.seeds, rank=processes.rank, world=processes.world
+        )
+        self.steps_per_epoch = self._batches.steps_per_epoch
+        self.total_steps = config.epochs * self.steps_per_epoch
         # Of every run: λs that a network of its own has; none with a hypernetwork.
         self.own_lams = self.lam_range.grid(config.grid)[:, 0] if config.hypernet == NONE else None
         hypernet = build_weight_hypernet(config, self.chain, noisy_target=task.regression)
         self.hypernet = hypernet.to(processes.device)
         self._names = [name for name, _ in self.hypernet.named_parameters()]
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def _unit(self, lams: Tensor) -> Tensor:
         """Positions of log λ in its range, in the shape of `lams`."""
@@ -97,11 +92,8 @@ class WeightProblem:
 
     def sample(self, half: str, step: int) -> WeightSample:
         """Draws all that is random about one step; every run draws by its own seed."""
-        config, rank, world = self.config, self.processes.rank, self.processes.world
-        device = self.processes.device
-        index = self._indices(step)[
-            :, rank * self.batch // world : (rank + 1) * self.batch // world
-        ]
+        config, device = self.config, self.processes.device
+        x, y = self._batches.batch(step)
         copies = 1 if self.own_lams is None else len(self.own_lams)
         drawn = config.lams_per_step if self.own_lams is None else 1
         if self.own_lams is None:
@@ -113,16 +105,12 @@ class WeightProblem:
             )
         else:
             lams = self.own_lams.repeat(config.runs)[:, None]
-        x, y = (
-            part[index][:, None].repeat_interleave(copies, dim=0)
-            for part in (self.train.x, self.train.y)
-        )
         noises: list[list[Tensor]] = []
         for seed in self.seeds:
-            generator = stream(seed, f"posterior/{rank}", step, device)
+            generator = stream(seed, f"posterior/{self.processes.rank}", step, device)
             noises.append(
                 [
-                    torch.randn(drawn, index.shape[1], *shape, generator=generator, device=device)
+                    torch.randn(drawn, x.shape[1], *shape, generator=generator, device=device)
                     for shape in self.chain.output_shapes
                 ]
             )
@@ -131,18 +119,8 @@ class WeightProblem:
             for layer in zip(*noises, strict=True)
         ]
         unit_lams = self._unit(lams).float().to(device)
+        x, y = (part[:, None].repeat_interleave(copies, dim=0) for part in (x, y))
         return WeightSample(x, y, lams.float().to(device), unit_lams, joint)
-
-    def _indices(self, step: int) -> Tensor:
-        """Rows of the training part, (runs, batch)."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._order[0]:
-            orders = [
-                torch.randperm(len(self.train), generator=stream(seed, "train/order", epoch))
-                for seed in self.seeds
-            ]
-            self._order = epoch, torch.stack(orders).to(self.processes.device)
-        return self._order[1][:, position * self.batch : (position + 1) * self.batch]
 
     def evaluate(
         self, sample: WeightSample, weights: Sequence[Tensor], arch: Sequence[Tensor] = ()

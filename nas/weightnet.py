@@ -48,6 +48,12 @@ class Posteriors(NamedTuple):
         """KL of all weights to N(0, σ₀²) in nats, (…)."""
         return torch.stack([layer.kl(prior_variance) for layer in self.layers]).sum(dim=0)
 
+    def run(self, number: int) -> "Posteriors":
+        """Those of one run, the first dimension kept."""
+        one = slice(number, number + 1)
+        layers = [Posterior(mean[one], log_sigma[one]) for mean, log_sigma in self.layers]
+        return Posteriors(layers, None if self.log_noise is None else self.log_noise[one])
+
 
 class WeightHypernet(nn.Module):
     """Maps λ to the posteriors of all layers, for every member at once."""

@@ -13,7 +13,7 @@ LAYERS = (
     "nas cells",  # the packages' own __init__
     "nas.family",
     "nas.search nas.retrainer",
-    "nas.searcher nas.variational nas.weight_report nas.prune",
+    "nas.searcher nas.variational nas.weight_report nas.prune nas.lottery",
     "nas.loop nas.generated",
     "nas.report nas.trainer nas.problem nas.evidence",
     "nas.diagnostics",
