@@ -78,7 +78,9 @@ PRESETS: dict[str, SearchConfig] = {
 
 WEIGHT_PRESETS: dict[str, WeightConfig] = {
     "mlp": WeightConfig(),
-    "mlp-digits": WeightConfig(data="digits", layers=("32",), epochs=150, batch_size=128),
+    "mlp-digits": WeightConfig(
+        data="digits", layers=("32",), lam_low=0.01, lam_high=10.0, epochs=150, batch_size=128
+    ),
     "mlp-cifar10": WeightConfig(
         data="cifar10", layers=("conv16", "pool", "conv32", "pool", "conv32", "pool", "64")
     ),

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cells.notation import read_genotype
 from nas.config import SearchConfig
 from nas.recipe import RetrainConfig
 from nas.retrainer import retrain
+from nas.search import search
+from nas.weight_config import WeightConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,12 +44,14 @@ def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     genotype = next((folder / "runs" / "digits" / "genotypes").glob("00-*.json"))
     config = RetrainConfig(genotype=str(genotype), epochs=1, warmup_epochs=0, device="cpu")
     retrain(config, folder / "runs" / "small")
+    mlp = WeightConfig(data="digits", layers=("32",), epochs=1, grid=3, draws=1, device="cpu")
+    search(mlp, folder / "runs" / "mlp")
     return folder
 
 
 def test_readme_shows_commands_and_python() -> None:
     assert len(COMMANDS) > 12
-    assert len(SNIPPETS) >= 2
+    assert len(SNIPPETS) >= 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,11 +82,11 @@ def test_command(
     else:
         runpy.run_path(str(ROOT / args[0]), run_name="__main__")
     if args[0] == "search.py":
-        assert isinstance(started[0], SearchConfig)
+        assert isinstance(started[0], SearchConfig | WeightConfig)
     elif args[0] == "retrain.py" or args[1] == "nas.family":
         assert isinstance(started[0], RetrainConfig)
         assert read_genotype(started[0].genotype)
-    elif args[1] == "nas.draw":
+    elif args[1] in ("nas.draw", "nas.generated", "nas.prune", "nas.lottery"):
         assert {path for path in place.rglob("*") if path.is_file()} - before
     assert "error" not in capsys.readouterr().err
 
@@ -91,7 +96,10 @@ def test_python(snippet: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(place)
     names: dict[str, Any] = {}
     exec(compile(snippet, "README.md", "exec"), names)
-    assert "genotype" in names or names["logits"].shape == (1, 10)
+    if "Generated" in names:
+        assert names["network"](torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    else:
+        assert "genotype" in names or names["logits"].shape == (1, 10)
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=str)
