@@ -45,7 +45,10 @@ ROWS: dict[str, tuple[str, WeightConfig]] = {
     "d": ("low rank, one epoch more", replace(BASE, hypernet="none", epochs=1, w_lr=TUNED_LR)),
     "e": ("linear", replace(BASE, hypernet="linear", lams_per_step=2)),
     "f": ("linear, one epoch more", replace(BASE, hypernet="none", epochs=1, w_lr=TUNED_LR)),
-    "g": ("piecewise linear", replace(BASE, hypernet="piecewise", lams_per_step=8)),
+    "g": (
+        "piecewise linear",
+        replace(BASE, hypernet="piecewise", lams_per_step=8, w_lr=0.007, batch_size=450),
+    ),
     "h": (
         "piecewise linear, one epoch more",
         replace(BASE, hypernet="none", epochs=1, w_lr=TUNED_LR),

@@ -1,6 +1,6 @@
 """A finished search in the space `mlp` as a function of λ: networks at once, without training.
 
-    python -m nas.generated runs/mlp --lam 10 --out net.safetensors
+    python -m nas.generated runs/mlp --lam 1 --out net.safetensors
 
 writes the network at a λ; `network` gives it as an ordinary module.
 """
@@ -30,7 +30,7 @@ class Generated:
     """The networks of one search.
 
         generated = Generated.load("runs/mlp")
-        net = generated.network(10.0)
+        net = generated.network(1.0)
 
     Attributes:
         config: the settings of the search.
@@ -59,7 +59,13 @@ class Generated:
         task = state["task"]
         chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
         hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
-        hypernet.load_state_dict(state["hypernet"])
+        try:
+            hypernet.load_state_dict(state["hypernet"])
+        except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
+            raise InputError(
+                f"the hypernetwork in {path} does not fit its own configuration: restore a copy, "
+                "or search anew"
+            ) from error
         return cls(config, chain, hypernet)
 
     def at(self, lams: Sequence[float]) -> Posteriors:

@@ -119,16 +119,17 @@ class Hypernet(nn.Module, ABC):
     def logits(self, unit_lams: Tensor) -> Tensor:
         """`forward`, with `unit_lams` in the dtype and on the device of the parameters."""
 
+    @torch.no_grad()
     def add_line(self, low: Tensor, high: Tensor) -> None:
         """Adds a function of u that is linear from `low` at 0 to `high` at 1, in place.
 
-        A form that has no linear part adds the mean of both. For a single cost.
+        A form that has no linear part adds the mean of both to its table. For a single cost.
 
         Args:
             low: (edges, ops).
             high: (edges, ops).
         """
-        raise TypeError(f"{type(self).__name__} generates no weights")
+        self.get_parameter("table").add_((low + high) / 2)
 
 
 @final
@@ -141,10 +142,6 @@ class Constant(Hypernet):
 
     def logits(self, unit_lams: Tensor) -> Tensor:
         return self.table.expand(len(unit_lams), -1, -1)
-
-    @torch.no_grad()
-    def add_line(self, low: Tensor, high: Tensor) -> None:
-        self.table.add_((low + high) / 2)
 
 
 @final
@@ -192,10 +189,6 @@ class LowRank(Hypernet):
         by_op = torch.einsum("nh,hro->nro", features, self.op_factors)
         return by_edge.mT @ by_op + self.table
 
-    @torch.no_grad()
-    def add_line(self, low: Tensor, high: Tensor) -> None:
-        self.table.add_((low + high) / 2)
-
 
 @final
 class PiecewiseLinear(Hypernet):
@@ -234,10 +227,6 @@ class Mlp(Hypernet):
     def logits(self, unit_lams: Tensor) -> Tensor:
         features = torch.tanh(unit_lams @ self.weight + self.bias)  # (n, hidden)
         return torch.einsum("nh,heo->neo", features, self.readout) + self.table
-
-    @torch.no_grad()
-    def add_line(self, low: Tensor, high: Tensor) -> None:
-        self.table.add_((low + high) / 2)
 
 
 @final

@@ -82,7 +82,10 @@ WEIGHT_PRESETS: dict[str, WeightConfig] = {
         data="digits", layers=("32",), lam_low=0.01, lam_high=10.0, epochs=150, batch_size=128
     ),
     "mlp-cifar10": WeightConfig(
-        data="cifar10", layers=("conv16", "pool", "conv32", "pool", "conv32", "pool", "64")
+        data="cifar10",
+        layers=("conv16", "pool", "conv32", "pool", "conv32", "pool", "64"),
+        lams_per_step=2,
+        batch_size=256,
     ),
 }
 """Networks without cells whose weights follow λ."""

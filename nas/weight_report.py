@@ -25,12 +25,13 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
     config = generated.config
     lams = generated.lam_range.grid(config.grid)[:, 0]
     posteriors = generated.at(lams.tolist())
+    train = task.train.to(posteriors.layers[0].mean.device)
     found = evidence(
         task,
         generated.chain,
         posteriors,
         lams,
-        task.train,
+        train,
         prior_variance=config.prior_variance,
         draws=config.draws,
         seed=config.seed,
@@ -40,7 +41,7 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
         "evidence": found.evidence,
         "log_likelihood": found.log_likelihood,
         "kl": found.kl,
-        name: quality(task, generated.chain, means(posteriors), task.train),
+        name: quality(task, generated.chain, means(posteriors), train),
     }
     rows = []
     for column, lam in enumerate(lams.tolist()):

@@ -11,11 +11,13 @@ from safetensors import safe_open
 
 from cells.chain import Chain
 from cells.errors import InputError
+from nas import checkpoint
 from nas import generated as generated_module
 from nas import prune as prune_module
 from nas.evidence import means, quality
 from nas.generated import Generated
 from nas.prune import RULES, SHARES, curve, prune, ranks
+from nas.runs import read_run
 from nas.search import search
 from nas.weight_config import WeightConfig
 from nas.weightnet import Posterior, Posteriors
@@ -148,3 +150,15 @@ def test_networks_by_themselves_exist_for_their_lams_alone(run: Path, tmp_path: 
     assert generated.at([0.1, 100.0]).layers[0].mean.shape == (2, 2, 12, 65)
     with pytest.raises(InputError, match=r"λ = 3.0 has no network: .* λ = 0.1, 100"):
         generated.at([3.0])
+
+
+def test_what_is_no_such_run_gets_one_line(run: Path, run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not the checkpoint of a search in the space mlp"):
+        Generated.load(run_folder)
+    state = checkpoint.load(run / "checkpoint.pt")
+    state["hypernet"] = dict(list(state["hypernet"].items())[1:])
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    with pytest.raises(InputError, match="does not fit its own configuration"):
+        Generated.load(tmp_path)
+    with pytest.raises(InputError, match="is a search in the space mlp: it has no cells"):
+        read_run(run)
