@@ -7,7 +7,6 @@ and writes tables, pictures and a sweep along λ. `--boston` and `--cifar10` are
 own. Whoever runs the command again goes on where it stopped; finished parts are only read.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +19,14 @@ from torch import Tensor
 from experiments.hypernets_paper import ACCURACY, EVIDENCE, LAMS, STABILITY, UPDATES
 from experiments.hypernets_picture import draw_pruning, draw_sweep
 from experiments.hypernets_small import boston_table, cifar10_table
+from experiments.records import recorded
 from nas.commandline import Parser
 from nas.evidence import evidence, means, quality
 from nas.examples import Task
 from nas.generated import Generated
 from nas.metrics import MetricsLog
 from nas.prune import SHARES, curve
-from nas.runs import CHECKPOINT, read_any_run, write_json
+from nas.runs import CHECKPOINT, read_any_run
 from nas.runtime import run_script
 from nas.search import search
 from nas.weight_config import WeightConfig
@@ -105,11 +105,7 @@ class Bench:
 
     def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The results of one part, made unless they are on record."""
-        path = self.out / f"{name}.json"
-        if not path.exists():
-            write_json(path, make())
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return recorded(self.out / f"{name}.json", make)
 
     def measured(self, row: str) -> dict[str, Any]:
         """All figures of a row: lists by run, then by λ."""

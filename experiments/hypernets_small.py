@@ -1,6 +1,5 @@
 """Generated networks on other data: Boston housing and CIFAR-10."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 
+from experiments.records import recorded
 from nas.evidence import evidence, means, quality
 from nas.generated import Generated
 from nas.presets import WEIGHT_PRESETS
-from nas.runs import write_json
 from nas.search import search
 from nas.weight_config import WeightConfig
 
@@ -36,8 +35,8 @@ def _spread(values: list[float], digits: int) -> str:
 
 def boston_split(out: Path, data_root: Path, split: int) -> dict[str, Any]:
     """One random 90/10 split: ours at every λ, ridge regression, a plain network."""
-    path = out / f"boston-{split}.json"
-    if not path.exists():
+
+    def make() -> dict[str, Any]:
         folder = out / f"boston-{split}"
         config = replace(BOSTON, data_root=str(data_root), split_seed=split, seed=split)
         if not (folder / "front.csv").is_file():
@@ -60,21 +59,18 @@ def boston_split(out: Path, data_root: Path, split: int) -> dict[str, Any]:
             name: model.fit(x, y).predict(task.test.x.numpy()) - task.test.y.numpy()
             for name, model in others.items()
         }
-        write_json(
-            path,
-            {
-                "rmse": quality(task, chain, means(posteriors), task.test)[0].tolist(),
-                "evidence": found["train"].evidence[0].tolist(),
-                "test_log_likelihood": (found["test"].log_likelihood[0] / len(task.test)).tolist(),
-                "kl": found["train"].kl[0].tolist(),
-                **{
-                    name: task.target_std * float(np.sqrt(np.mean(error**2)))
-                    for name, error in errors.items()
-                },
+        return {
+            "rmse": quality(task, chain, means(posteriors), task.test)[0].tolist(),
+            "evidence": found["train"].evidence[0].tolist(),
+            "test_log_likelihood": (found["test"].log_likelihood[0] / len(task.test)).tolist(),
+            "kl": found["train"].kl[0].tolist(),
+            **{
+                name: task.target_std * float(np.sqrt(np.mean(error**2)))
+                for name, error in errors.items()
             },
-        )
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
+        }
+
+    return recorded(out / f"boston-{split}.json", make)
 
 
 def boston_table(out: Path, data_root: Path) -> str:

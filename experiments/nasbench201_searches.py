@@ -5,7 +5,6 @@ depend on neither the cost nor the range of λ, so that searches of one seed tha
 else share theirs; the minutes of each count it in full.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from cells.cost import CostTable, cost_table
 from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
+from experiments.records import recorded
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
@@ -27,7 +27,6 @@ from nas.finalists import dial, pick
 from nas.front import Front
 from nas.presets import PRESETS
 from nas.problem import MEASURED, Problem
-from nas.runs import write_json
 from nas.runtime import Processes
 from nas.searcher import Searcher
 
@@ -166,11 +165,7 @@ class Laboratory:
 
     def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The results of one part, made unless they are on record."""
-        path = self.out / f"{name}.json"
-        if not path.exists():
-            write_json(path, make())
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return recorded(self.out / f"{name}.json", make)
 
     def result(self, cells: Sequence[Sequence[int]], costs: Sequence[str], minutes: float) -> Any:
         """What is written down about a front: its cells, shares, accuracies, minutes."""

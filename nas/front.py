@@ -68,7 +68,9 @@ class Front:
         path = _existing(Path(run)) / "checkpoint.pt"
         state = checkpoint.load(path)
         if not {"config", "tables", "hypernet"} <= state.keys():
-            raise InputError(f"{path} is not the checkpoint of a search: name the run of one")
+            raise InputError(
+                f"{path} is not the checkpoint of a search for cells: name the run of one"
+            )
         config = config_from_dict(state["config"])
         tables = tables_from_state(state["tables"])
         hypernet = build_front_hypernet(config, tables)
