@@ -12,7 +12,7 @@ from nas.examples import Examples, Task
 from nas.runtime import stream
 from nas.weightnet import Posteriors, draw_weights, point_network
 
-BATCH = 4000
+BATCH = 1000
 """Examples at a time."""
 
 
