@@ -84,8 +84,14 @@ WEIGHT_PRESETS: dict[str, WeightConfig] = {
     "mlp-cifar10": WeightConfig(
         data="cifar10",
         layers=("conv16", "pool", "conv32", "pool", "conv32", "pool", "64"),
+        lam_low=0.01,
+        lam_high=10.0,
         lams_per_step=2,
         batch_size=256,
+        w_lr=0.003,
+        # Deep networks drown in the noise of larger ones before they have learned anything.
+        initial_sigma=0.02,
+        initial_sigma_high=0.02,
     ),
 }
 """Networks without cells whose weights follow λ."""
