@@ -116,14 +116,7 @@ class Generated:
         Raises:
             InputError: as `at`.
         """
-        module = self.chain.module()
-        layers = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
-        with torch.no_grad():
-            for layer, (mean, _) in zip(layers, self.at([lam]).layers, strict=True):
-                layer.weight.copy_(mean[run, 0, :, :-1].reshape(layer.weight.shape))
-                assert layer.bias is not None
-                layer.bias.copy_(mean[run, 0, :, -1])
-        return module
+        return module_of(self.chain, [mean[run, 0] for mean, _ in self.at([lam]).layers])
 
     def task(self) -> Task:
         """Reads the data of the search once more.
@@ -135,6 +128,18 @@ class Generated:
         return load_task(
             config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
         )
+
+
+@torch.no_grad()
+def module_of(chain: Chain, tables: Sequence[Tensor]) -> nn.Sequential:
+    """An ordinary module with given weights, (outputs, inputs + 1) for each layer that has some."""
+    module = chain.module()
+    layers = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
+    for layer, table in zip(layers, tables, strict=True):
+        layer.weight.copy_(table[:, :-1].reshape(layer.weight.shape))
+        assert layer.bias is not None
+        layer.bias.copy_(table[:, -1])
+    return module
 
 
 def build_weight_hypernet(
@@ -158,19 +163,31 @@ def build_weight_hypernet(
     )
 
 
-def save_generated(path: Path, generated: Generated, lam: float, run: int = 0) -> None:
+def save_generated(
+    path: Path,
+    generated: Generated,
+    lam: float,
+    run: int = 0,
+    tables: Sequence[Tensor] | None = None,
+) -> None:
     """Writes a network with the deviations of its weights as safetensors, whole or not at all.
 
     The metadata hold `format`, `version` and, as JSON, the layers, the shape of an input, the
-    outputs and λ. Tensors are `means` and `log_sigmas` of each layer, (outputs, inputs + 1), and
-    the weights of the module by their names in it.
+    outputs and λ. Tensors are the weights of the module by their names in it, and `log_sigmas` of
+    each layer, (outputs, inputs + 1).
+
+    Args:
+        tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each.
 
     Raises:
-        InputError: as `Generated.at`.
+        InputError: as `Generated.at`, or if there is such a file.
     """
-    tensors: dict[str, Tensor] = dict(generated.network(lam, run).state_dict())
-    for number, (mean, log_sigma) in enumerate(generated.at([lam]).layers):
-        tensors[f"means.{number}"] = mean[run, 0].contiguous()
+    if path.exists():
+        raise InputError(f"{path} exists: choose another --out")
+    layers = generated.at([lam]).layers
+    module = module_of(generated.chain, tables or [mean[run, 0] for mean, _ in layers])
+    tensors: dict[str, Tensor] = dict(module.state_dict())
+    for number, (_, log_sigma) in enumerate(layers):
         tensors[f"log_sigmas.{number}"] = log_sigma[run, 0].contiguous()
     description: dict[str, Any] = {
         "layers": generated.config.layers,
@@ -195,8 +212,6 @@ def _command() -> None:
             f"--seed-number must lie in 0 … {generated.config.runs - 1}, got {args.seed_number}"
         )
     out = args.out or args.run / f"network-{args.lam:g}.safetensors"
-    if out.exists():
-        raise InputError(f"{out} exists: choose another --out")
     save_generated(out, generated, args.lam, args.seed_number)
     print(f"{generated.chain.num_params:,} parameters in {out}")
 

@@ -1,6 +1,7 @@
 """Pruning of networks without cells: what goes first, and what is left.
 
-    python -m nas.prune runs/mlp --lam 10 --by density
+    python -m nas.prune runs/mlp --lam 1 --by density               # accuracy against the share
+    python -m nas.prune runs/mlp --lam 1 --by density --share 0.8   # the network, 80 % removed
 
 Every rule gives each number of a network a score; the share with the least scores is set to zero.
 """
@@ -18,7 +19,7 @@ from cells.errors import InputError, unknown
 from nas.commandline import Parser
 from nas.evidence import means, quality
 from nas.examples import Examples, Task
-from nas.generated import Generated
+from nas.generated import Generated, save_generated
 from nas.runtime import run_script, write_atomically
 from nas.weightnet import Posterior, Posteriors
 
@@ -137,12 +138,25 @@ def _command() -> None:
     parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
     parser.add_argument("--lam", type=float, required=True, help="the network's λ")
     parser.add_argument("--by", default="density", help=f"rule: {', '.join(RULES)}")
-    parser.add_argument("--out", type=Path, help="CSV file (default RUN/prune-RULE-LAM.csv)")
+    parser.add_argument("--share", type=float, help="write the network with this share removed")
+    parser.add_argument(
+        "--out", type=Path,
+        help="CSV file, or with --share the network (default RUN/prune-RULE-LAM.csv, or "
+        "RUN/pruned-RULE-LAM-SHARE.safetensors)",
+    )  # fmt: skip
     args = parser.parse_args()
     generated = Generated.load(args.run)
     posteriors = generated.at([args.lam])
     if args.by not in RULES:
         raise unknown("pruning rule", args.by, RULES)
+    if args.share is not None:
+        order = ranks(posteriors, args.by)
+        tables = [table[0, 0] for table in prune(means(posteriors), order, args.by, args.share)]
+        out = args.out or args.run / f"pruned-{args.by}-{args.lam:g}-{args.share:g}.safetensors"
+        save_generated(out, generated, args.lam, tables=tables)
+        left = sum(int((table != 0).sum()) for table in tables)
+        print(f"{left:,} of {generated.chain.num_params:,} parameters left in {out}")
+        return
     out = args.out or args.run / f"prune-{args.by}-{args.lam:g}.csv"
     task = generated.task()
     found = curve(task, generated.chain, posteriors, task.test, args.by)[..., 0]

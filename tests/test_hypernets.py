@@ -1,5 +1,6 @@
 """The experiment on generated networks, in small."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,13 +69,12 @@ def test_a_loop_is_timed_beside_all_at_once(bench: Bench, monkeypatch: pytest.Mo
 
 
 def test_boston_stands_beside_other_models(
-    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, data_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not (data_root / "boston.csv").exists():
-        pytest.skip("real data wanted: boston.csv is missing")
+    folder = data_file("boston.csv").parent
     monkeypatch.setattr(hypernets_small, "SPLITS", 2)
     monkeypatch.setattr(hypernets_small, "BOSTON", replace(hypernets_small.BOSTON, epochs=60))
-    text = hypernets_small.boston_table(tmp_path, data_root)
+    text = hypernets_small.boston_table(tmp_path, folder)
     rows = [line.split("|")[1:] for line in text.splitlines()[2:]]
     assert [row[0].strip() for row in rows] == [
         "λ = 0.01", "λ = 0.1", "λ = 1", "λ = 10", "ridge regression", "network with 50 units"

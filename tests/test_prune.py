@@ -23,6 +23,7 @@ from nas.weight_config import WeightConfig
 from nas.weightnet import Posterior, Posteriors
 
 CHAIN = Chain.parse(("6",), (4,), 3)
+CHAIN_OF_RUN = Chain.parse(("12",), (1, 8, 8), 10)
 
 
 def random_posteriors(*networks: int) -> Posteriors:
@@ -137,6 +138,12 @@ def test_commands_leave_a_curve_and_a_network(run: Path, monkeypatch: pytest.Mon
         for name, tensor in module.state_dict().items():
             assert torch.equal(file.get_tensor(name), tensor)
         assert '"lam": 10.0' in file.metadata()["network"]
+    call(prune_module, monkeypatch, str(run), "--lam", "10", "--share", "0.75")
+    with safe_open(run / "pruned-density-10-0.75.safetensors", "pt") as file:
+        weights = [file.get_tensor(name) for name in file.keys() if "log" not in name]  # noqa: SIM118
+    total = CHAIN_OF_RUN.num_params
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    assert zeros == round(0.75 * total) and sum(weight.numel() for weight in weights) == total
     with pytest.raises(InputError, match="exists: choose another --out"):
         call(generated_module, monkeypatch, str(run), "--lam", "10")
     with pytest.raises(InputError, match=r"--seed-number must lie in 0 … 1, got 2"):
