@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from cells.errors import InputError
 from nas.runtime import replace_synced, temporary, write_atomically, write_synced
@@ -53,6 +54,24 @@ def save(path: Path, state: dict[str, Any]) -> None:
         new.unlink(missing_ok=True)
         new_hash.unlink(missing_ok=True)
         raise
+
+
+def fill(module: nn.Module, values: dict[str, Any], path: Path) -> None:
+    """Gives a hypernetwork the parameters that a checkpoint holds for it.
+
+    Args:
+        path: of the checkpoint, for the message.
+
+    Raises:
+        InputError: if they are not those of such a hypernetwork.
+    """
+    try:
+        module.load_state_dict(values)
+    except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
+        raise InputError(
+            f"the hypernetwork in {path} does not fit its own configuration: restore a copy, or "
+            "search anew"
+        ) from error
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -74,13 +74,7 @@ class Front:
         config = config_from_dict(state["config"])
         tables = tables_from_state(state["tables"])
         hypernet = build_front_hypernet(config, tables)
-        try:
-            hypernet.load_state_dict(state["hypernet"])
-        except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
-            raise InputError(
-                f"the hypernetwork in {path} does not fit its own configuration: restore a copy, "
-                "or search anew"
-            ) from error
+        checkpoint.fill(hypernet, state["hypernet"], path)
         scored = state.get("finalists")
         return cls(config, hypernet, tables, Finalists(**scored) if scored else None)
 

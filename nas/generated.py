@@ -59,13 +59,7 @@ class Generated:
         task = state["task"]
         chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
         hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
-        try:
-            hypernet.load_state_dict(state["hypernet"])
-        except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
-            raise InputError(
-                f"the hypernetwork in {path} does not fit its own configuration: restore a copy, "
-                "or search anew"
-            ) from error
+        checkpoint.fill(hypernet, state["hypernet"], path)
         return cls(config, chain, hypernet)
 
     def at(self, lams: Sequence[float]) -> Posteriors:

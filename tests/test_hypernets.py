@@ -22,6 +22,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         for row, (name, config) in ROWS.items()
     }
     monkeypatch.setattr(hypernets, "ROWS", rows)
+    monkeypatch.setattr(hypernets, "BASE", replace(BASE, data="digits"))
     monkeypatch.setattr(hypernets, "RUNS", 2)
     monkeypatch.setattr(hypernets, "DRAWS", 1)
     monkeypatch.setattr(hypernets, "SWEEP", 5)
