@@ -19,16 +19,14 @@ from torch import Tensor
 from experiments.hypernets_paper import ACCURACY, EVIDENCE, LAMS, STABILITY, UPDATES
 from experiments.hypernets_picture import draw_pruning, draw_sweep
 from experiments.hypernets_small import boston_table, cifar10_table
-from experiments.records import recorded
+from experiments.records import finished, recorded
 from nas.commandline import Parser
 from nas.evidence import evidence, means, quality
 from nas.examples import Task, load_task
 from nas.generated import Generated
 from nas.metrics import MetricsLog
 from nas.prune import SHARES, curve
-from nas.runs import CHECKPOINT, read_any_run
 from nas.runtime import run_script
-from nas.search import search
 from nas.weight_config import WeightConfig
 
 RUNS = 5
@@ -84,18 +82,7 @@ class Bench:
         """The networks of a row, which is trained, or gone on with, if need be."""
         if row in TUNED:
             self.generated(TUNED[row])
-        folder = self.folder(row)
-        if not folder.exists():
-            search(self.config(row), folder)
-        elif not (folder / "front.csv").is_file():
-            if (folder / CHECKPOINT).is_file():
-                config, state = read_any_run(folder)
-                search(config, folder, state=state)
-            else:  # stopped within the first epoch
-                (folder / "config.json").unlink()
-                folder.rmdir()
-                search(self.config(row), folder)
-        return Generated.load(folder)
+        return Generated.load(finished(self.config(row), self.folder(row)))
 
     def task(self) -> Task:
         """MNIST, read once."""
@@ -256,9 +243,7 @@ def plain_loop(bench: Bench, epochs: int = 1) -> str:
             config = replace(
                 bench.config("a"), seed=seed, runs=runs, lam=lam, epochs=epochs, draws=1
             )
-            if not (folder / "front.csv").is_file():
-                search(config, folder)
-            log = MetricsLog(folder / "metrics.jsonl").read()
+            log = MetricsLog(finished(config, folder) / "metrics.jsonl").read()
             seconds += sum(line["seconds"] for line in log)
         both[name] = seconds
     return (

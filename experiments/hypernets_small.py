@@ -10,11 +10,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 
-from experiments.records import recorded
+from experiments.records import finished, recorded
 from nas.evidence import evidence, means, quality
 from nas.generated import Generated
 from nas.presets import WEIGHT_PRESETS
-from nas.search import search
 from nas.weight_config import WeightConfig
 
 SPLITS = 10
@@ -39,9 +38,7 @@ def boston_split(out: Path, data_root: Path, split: int) -> dict[str, Any]:
     def make() -> dict[str, Any]:
         folder = out / f"boston-{split}"
         config = replace(BOSTON, data_root=str(data_root), split_seed=split, seed=split)
-        if not (folder / "front.csv").is_file():
-            search(config, folder)
-        generated = Generated.load(folder)
+        generated = Generated.load(finished(config, folder))
         task, chain = generated.task(), generated.chain
         posteriors = generated.at(LAMS)
         settings = {"prior_variance": config.prior_variance, "draws": 100}
@@ -101,9 +98,7 @@ def cifar10_table(out: Path, data_root: Path, threads: int) -> str:
         WEIGHT_PRESETS["mlp-cifar10"], data_root=str(data_root), threads=threads, device="cpu",
         grid=len(CIFAR_LAMS), draws=3, epochs=CIFAR_EPOCHS,
     )  # fmt: skip
-    if not (folder / "front.csv").is_file():
-        search(config, folder)
-    generated = Generated.load(folder)
+    generated = Generated.load(finished(config, folder))
     task, chain = generated.task(), generated.chain
     posteriors = generated.at(CIFAR_LAMS)
     found = evidence(

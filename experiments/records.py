@@ -1,11 +1,14 @@
-"""Results of parts of an experiment, each made once."""
+"""Results of parts of an experiment, each made once, and searches that go on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas.runs import write_json
+from nas.runs import CHECKPOINT, read_any_run, write_json
+from nas.search import search
+from nas.weight_config import AnyConfig
 
 
 def recorded(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -14,3 +17,17 @@ def recorded(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         write_json(path, make())
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def finished(config: AnyConfig, folder: Path) -> Path:
+    """The folder of a search, which is run, or gone on with, if it is not finished."""
+    if (folder / "front.csv").is_file():
+        return folder
+    if (folder / CHECKPOINT).is_file():
+        former, state = read_any_run(folder)
+        search(former, folder, state=state)
+    else:
+        if folder.exists():  # killed before there was anything to go on from
+            shutil.rmtree(folder)
+        search(config, folder)
+    return folder

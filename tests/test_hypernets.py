@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import hypernets, hypernets_small
+from experiments import hypernets, hypernets_small, records
 from experiments.hypernets import BASE, ROWS, Bench, plain_loop, report
 from experiments.hypernets_paper import LAMS
 from nas.prune import SHARES
@@ -51,8 +51,18 @@ def test_the_report_has_all_rows_and_is_only_read_the_second_time(
     accuracy, stability = np.array(found["accuracy"]), np.array(found["stability"])
     left = np.array(found["curves"])[SHARES.index(0.9)]
     assert stability == pytest.approx(accuracy / left)
-    monkeypatch.setattr(hypernets, "search", None)
+    monkeypatch.setattr(records, "search", None)
     assert report(bench, list(ROWS)) == text
+
+
+def test_a_row_that_was_killed_early_is_trained_anew(bench: Bench) -> None:
+    folder = bench.folder("b")
+    folder.mkdir()
+    for name in ("config.json", "metrics.jsonl"):
+        (folder / name).touch()
+    assert bench.generated("b").config.hypernet == "none"
+    (folder / "front.csv").unlink()  # and one that was killed while it was written down goes on
+    assert bench.generated("b").hypernet.runs == 2 and (folder / "front.csv").is_file()
 
 
 def test_an_epoch_more_goes_on_from_the_hypernetwork(bench: Bench) -> None:
