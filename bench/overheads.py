@@ -80,7 +80,7 @@ def thousand_lams() -> float:
 
     def ask() -> None:
         with torch.no_grad():
-            table.expected(front.logits(lams).softmax(dim=-1))
+            table.expected(front.log_probs(lams).exp())
             table.totals(front.choices(lams))
 
     return milliseconds(ask)

@@ -42,6 +42,13 @@ class State:
     def __init__(self, x: Tensor) -> None:
         self.x = x
         self._made: dict[str, Tensor] = {}
+        self._firsts: dict[int, State] = {}
+
+    def first(self, channels: int) -> "State":
+        """The state of the first channels alone."""
+        if channels not in self._firsts:
+            self._firsts[channels] = State(self.x[:, :channels])
+        return self._firsts[channels]
 
     def begin(self, op: nn.Module) -> tuple[Tensor, list[nn.Module]]:
         """Runs the common layers at an operation's beginning, unless that has been done.

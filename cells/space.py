@@ -50,17 +50,17 @@ class SearchSpace:
         """Column of the operation that stands for an absent edge."""
         return self.ops.index("none")
 
-    def connected(self, choices: Sequence[int]) -> bool:
-        """Whether the output of every kind of cell depends on its inputs.
+    def connected(self, choices: Sequence[int], kind: str | None = None) -> bool:
+        """Whether the output of every kind of cell, or of one of them, depends on its inputs.
 
         Args:
             choices: operation of each edge, `num_edges` column numbers.
         """
         last = self.num_inputs + self.num_nodes - 1
-        for kind in self.kinds:
+        for each in self.kinds if kind is None else (kind,):
             reached = set(range(self.num_inputs))
             for (source, target), op in zip(
-                self.cell_edges, choices[self.first_edge(kind) :], strict=False
+                self.cell_edges, choices[self.first_edge(each) :], strict=False
             ):
                 if source in reached and op != self.none:
                     reached.add(target)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.cell import Body, Cell, Skeleton, State
+from cells.errors import InputError
 from cells.ops import build_op
 
 # Statistics of the batch at hand, always: running averages over changing architectures would fit
@@ -43,31 +44,66 @@ def weighted(op: nn.Module, state: State, weight: Tensor) -> Tensor:
 
 
 class MixedEdge(nn.Module):
-    """All candidates of one edge."""
+    """All candidates of one edge, on all channels or, as in PC-DARTS, on a share of them.
 
-    def __init__(self, op_names: Sequence[str], none: int, channels: int, stride: int) -> None:
+    With partial channels (Xu et al.: PC-DARTS, 2020, section 3.1) the operations see the first
+    1/k of the channels and the others pass by; where the stride is 2, as the maxima of 2 × 2
+    pixels. The two are then shuffled, so that the next edge sees other channels.
+    """
+
+    def __init__(
+        self, op_names: Sequence[str], none: int, channels: int, stride: int, partial: int = 1
+    ) -> None:
+        """
+        Args:
+            partial: k >= 1, a divisor of the channels.
+        """
         super().__init__()
         self.none = none
-        self.channels = channels
+        self.channels = channels // partial
         self.stride = stride
-        self.ops = nn.ModuleList(build_op(o, channels, stride, SUPERNET_NORM) for o in op_names)
+        self.partial = partial
+        self.ops = nn.ModuleList(
+            build_op(o, self.channels, stride, SUPERNET_NORM) for o in op_names
+        )
 
-    def forward(self, state: State, weights: Tensor, active: int | None) -> Tensor | None:
+    def forward(
+        self,
+        state: State,
+        weights: Tensor,
+        columns: Sequence[int],
+        share: Tensor | None = None,
+    ) -> Tensor | None:
         """Weights the operations' outputs and adds them up.
 
         Args:
             state: where the edge begins, (batch, channels, height, width).
             weights: (ops,), or (batch, ops) with weights of its own for each example.
-            active: the one operation to compute; None computes all.
+            columns: the operations to compute.
+            share: factor of the whole edge, a scalar.
 
         Returns:
             The mixture, or None where it is zero because nothing but `none` is computed.
         """
+        if share is not None and self.partial == 1:
+            weights, share = weights * share, None
+        mixture = self._mixture(
+            state if self.partial == 1 else state.first(self.channels), weights, columns
+        )
+        if self.partial == 1 or mixture is None:
+            return mixture
+        rest = state.x[:, self.channels :]
+        if self.stride > 1:
+            rest = F.max_pool2d(rest, self.stride, ceil_mode=True)
+        groups = torch.cat([mixture.to(rest), rest], dim=1).unflatten(1, (self.partial, -1))
+        shuffled = groups.transpose(1, 2).flatten(1, 2)
+        return shuffled if share is None else shuffled * share
+
+    def _mixture(self, state: State, weights: Tensor, columns: Sequence[int]) -> Tensor | None:
         if weights.ndim == 1:
             factors = weights[:, None].repeat(1, self.channels).unbind()
         else:
             factors = weights.t()[..., None, None, None].unbind()
-        columns = range(len(self.ops)) if active is None else (active,)
         total: Tensor | None = None
         for column in columns:
             if column != self.none:
@@ -77,29 +113,56 @@ class MixedEdge(nn.Module):
 
 
 class Supernet(nn.Module):
-    """The network in which every edge is a mixture of its candidates."""
+    """The network in which every edge is a mixture of its candidates.
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    Attributes:
+        columns: for each row of the architecture table, the candidates that are left.
+    """
+
+    def __init__(self, skeleton: Skeleton, partial: int = 1) -> None:
+        """
+        Args:
+            partial: k of partial channels, 1 for all of them.
+
+        Raises:
+            InputError: if the cells' channels cannot be divided by k.
+        """
         super().__init__()
         self.skeleton = skeleton
+        self.partial = partial
         space = skeleton.space
+        if skeleton.channels % partial:
+            raise InputError(
+                f"{skeleton.channels} channels cannot be divided by partial_channels {partial}: "
+                "change one of them"
+            )
+        self.columns: list[Sequence[int]] = [range(len(space.ops))] * space.num_edges
 
         def make_edge(row: int, channels: int, stride: int) -> nn.Module:
-            return MixedEdge(space.ops, space.none, channels, stride)
+            return MixedEdge(space.ops, space.none, channels, stride, partial)
 
         self.body = Body(skeleton, SUPERNET_NORM, make_edge)
 
-    def forward(self, x: Tensor, weights: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        weights: Tensor,
+        active: Sequence[int] | None = None,
+        shares: Tensor | None = None,
+    ) -> Tensor:
         """Returns class logits (batch, num_classes).
 
         Args:
             x: images (batch, in_channels, height, width).
             weights: of the operations, (edges, ops) or (batch, edges, ops).
-            active: the one operation to compute on each edge; None computes all.
+            active: the one operation to compute on each edge; None computes all that are left.
+            shares: factors of whole edges, (edges,); None for 1.
         """
 
         def run_edge(edge: nn.Module, row: int, state: State) -> Tensor | None:
-            return edge(state, weights[..., row, :], None if active is None else active[row])
+            columns = self.columns[row] if active is None else (active[row],)
+            share = None if shares is None else shares[row]
+            return edge(state, weights[..., row, :], columns, share)
 
         return self.body(x, run_edge)
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from experiments.hypergradient import flat
 from nas.bilevel import Hypergradient, exact, finite_difference
 from nas.config import SearchConfig
-from nas.elbo import Sample
 from nas.runtime import Processes
 from nas.searcher import Searcher
+from nas.terms import Sample
 
 EPSILONS = (1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 CONFIGS = {

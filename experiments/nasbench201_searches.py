@@ -25,8 +25,9 @@ from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.finalists import dial, pick
 from nas.front import Front
+from nas.latency import MEASURED
 from nas.presets import PRESETS
-from nas.problem import MEASURED, Problem
+from nas.problem import Problem
 from nas.runtime import Processes
 from nas.searcher import Searcher
 

@@ -10,15 +10,11 @@ from typing import Any
 from cells.cost import COSTS
 from cells.errors import InputError, unknown
 from cells.space import SPACES
+from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
-from nas.discretise import RULES
-from nas.hypernet import HYPERNETS
-from nas.relax import RELAXATIONS, SCHEDULES
+from nas.method_config import MethodConfig
 from nas.settings import read_settings
 
-WEIGHTS = ("point", "gaussian")
-ORDERS = ("first", "second", "exact")
-ESTIMATORS = ("relaxed", "score")
 TRAINED_CELLS = ("lambda", "prior")
 PRECISIONS = ("float32", "bfloat16")
 FREE = ("device", "data_root")
@@ -26,7 +22,7 @@ FREE = ("device", "data_root")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
+class SearchConfig(MethodConfig):
     """One architecture search. λ is in nats per example (docs/design.md)."""
 
     # Data
@@ -75,53 +71,6 @@ class SearchConfig:
     latency_file: str | None = None
     """CSV file with lines genotype,latency (milliseconds) of networks that were measured on
     another device: latency is fitted to them instead of being measured here."""
-    arch_kl: float = 0.01
-    """Price κ of KL(q(γ|λ) ‖ uniform), in nats per example per nat; 0 for none."""
-    arch_kl_end: float | None = None
-    """κ at the end of the search, reached exponentially from the warm-up's end; None keeps κ."""
-
-    # Hypernetwork and relaxation
-    hypernet: str = "gibbs"
-    """λ to architecture logits: constant, linear, lowrank, piecewise, mlp or gibbs."""
-    knots: int = 5
-    """Knots of the piecewise linear and Gibbs forms."""
-    hidden: int = 32
-    """Hidden units of the low-rank and MLP forms."""
-    rank: int = 2
-    """Rank of the low-rank form."""
-    relax: str = "straight_through"
-    """Logits to operation weights: softmax, gumbel, gumbel_example or straight_through."""
-    temperature: float = 1.0
-    """Temperature of the relaxation at the start."""
-    temperature_end: float = 0.2
-    """Temperature of the relaxation at the end."""
-    temperature_schedule: str = "linear"
-    """How the temperature changes: linear, exponential or constant."""
-    estimator: str = "relaxed"
-    """Architecture gradient: relaxed (through the operations' weights), or score (from sampled
-    cells, each of which counts for every λ)."""
-    cells_per_step: int = 8
-    """Cells that the score estimator draws at every step of the architecture."""
-    score_lams: int = 16
-    """λs for which they count."""
-    replay: int = 16
-    """Steps of the architecture whose cells the score estimator remembers."""
-    arch_every: int = 1
-    """Steps of the weights from one step of the architecture to the next."""
-    discretise: str = "most_probable"
-    """Rule from distribution to cell: most_probable, or strongest_inputs as in DARTS."""
-    finalists: int = 0
-    """Cells drawn for all λs at the end and scored on validation images. The position of λ in its
-    range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
-    the discretised cell of q(γ|λ)."""
-
-    # Weights
-    weights: str = "point"
-    """point, or gaussian (mean-field posterior with local reparameterisation)."""
-    prior_variance: float = 0.1
-    """Variance σ₀² of the prior N(0, σ₀²) of Gaussian weights."""
-    initial_sigma: float = 0.01
-    """Standard deviation with which Gaussian weights start."""
 
     # Optimisation
     epochs: int = 50
@@ -135,10 +84,6 @@ class SearchConfig:
     prior."""
     batch_size: int = 64
     """Images per step of each half, over all processes."""
-    order: str = "first"
-    """Hypergradient: first order, second order by finite differences, or exact second order."""
-    epsilon: float = 0.01
-    """Distance by which the finite differences of the second order move the weights."""
     w_lr: float = 0.025
     """Learning rate of the weights (SGD) at the start; cosine to w_lr_min."""
     w_lr_min: float = 0.001
@@ -176,15 +121,9 @@ class SearchConfig:
     """Validation images on which each cell of the front is scored with the supernet's weights."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         named: list[tuple[str, str, Collection[str]]] = [
             ("search space", self.space, SPACES),
-            ("hypernetwork", self.hypernet, HYPERNETS),
-            ("relaxation", self.relax, RELAXATIONS),
-            ("temperature schedule", self.temperature_schedule, SCHEDULES),
-            ("discretisation rule", self.discretise, RULES),
-            ("weights", self.weights, WEIGHTS),
-            ("order", self.order, ORDERS),
-            ("estimator", self.estimator, ESTIMATORS),
             ("trained cells", self.trained_cells, TRAINED_CELLS),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
@@ -194,30 +133,14 @@ class SearchConfig:
                 raise unknown(what, value, choices)
         if len(set(self.costs)) != len(self.costs) or not self.costs:
             raise InputError(f"costs must be different and at least one, got {self.costs}")
-        if self.arch_kl_end is not None and not (self.arch_kl > 0 and self.arch_kl_end > 0):
-            raise InputError(
-                "an arch_kl that changes exponentially must be positive at both ends, got "
-                f"{self.arch_kl} and {self.arch_kl_end}"
-            )
         if "kl" in self.costs and self.weights != "gaussian":
             raise InputError("cost 'kl' needs a posterior: add --weights gaussian")
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"warmup_epochs must be at most epochs ({self.epochs}), got {self.warmup_epochs}"
             )
-        if self.estimator == "score":
-            for name, value in (("relax", "straight_through"), ("order", "first")):
-                if getattr(self, name) != value:
-                    raise InputError(
-                        f"estimator 'score' works with {name} {value!r}, got "
-                        f"{getattr(self, name)!r}: change one of them"
-                    )
-            if self.cells_per_step < 2:
-                raise InputError(
-                    "estimator 'score' compares cells: cells_per_step must be at least 2, "
-                    f"got {self.cells_per_step}"
-                )
         self._check_op_probs()
+        self._check_space()
         if not 0 < self.val_fraction < 1:
             raise InputError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
         for name, least in _LEAST.items():
@@ -244,6 +167,36 @@ class SearchConfig:
             )
         if not all(p > 0 for p in probs) or abs(sum(probs) - 1) > 1e-6:
             raise InputError(f"op_probs must be positive and add up to 1, got {probs}")
+
+    def _check_space(self) -> None:
+        """Refuses methods that the search space or the costs have no use for."""
+        space = SPACES[self.space]
+        if self.discretise == "threshold" and space.inputs_per_node is not None:
+            raise InputError(
+                f"discretise 'threshold' keeps fewer inputs than the {space.inputs_per_node} that "
+                f"nodes of {self.space!r} have: add --space darts_free"
+            )
+        if self.edge_weights and space.inputs_per_node and self.discretise == "most_probable":
+            raise InputError(
+                "edge_weights rank the inputs of a node, discretise 'most_probable' does not "
+                "look at them: add --discretise strongest_inputs"
+            )
+        for keep in self.keep_ops:
+            if keep >= len(space.ops) - 1:
+                raise InputError(
+                    f"keep_ops must be less than the {len(space.ops) - 1} operations of "
+                    f"{self.space!r} besides none, got {keep}"
+                )
+        for k in self.partial_channels:
+            if self.channels % k:
+                raise InputError(
+                    f"{self.channels} channels cannot be divided by partial_channels {k}: change "
+                    "one of them"
+                )
+        for text in self.bounds:
+            name, _ = parse_bound(text)
+            if name not in COSTS or name == "kl":
+                raise unknown("bounded cost", name, [cost for cost in COSTS if cost != "kl"])
 
     def arch_lr_at(self, fraction: float) -> float:
         """The hypernetwork's learning rate when a share of the search after warm-up is over."""
@@ -291,11 +244,12 @@ _LEAST: dict[str, float] = {
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
-    "threads": 0, "finalists": 0, "grid": 1, "eval_images": 1, "arch_lr_end": 0,
+    "bound_levels": 1, "regulariser_price": 0, "threads": 0, "finalists": 0, "grid": 1,
+    "eval_images": 1, "arch_lr_end": 0,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
-    "temperature_end", "epsilon",
+    "temperature_end", "epsilon", "perturb_radius",
 )  # fmt: skip
 _BELOW_ONE = ("w_momentum", "arch_beta1", "arch_beta2")
 

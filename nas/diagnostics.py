@@ -67,7 +67,7 @@ def diagnose(front: Front, lams: Tensor) -> Diagnostics:
     Args:
         lams: (n, num_costs) float64, a grid as `LambdaRange.grid` returns it.
     """
-    logits = front.logits(lams)
+    log_probs = front.log_probs(lams)
     choices = front.choices(lams)
     rises, floor, ceiling = {}, {}, {}
     axes = [len(lams[:, k].unique()) for k in range(lams.shape[1])]
@@ -87,7 +87,7 @@ def diagnose(front: Front, lams: Tensor) -> Diagnostics:
     weightless = front.tables["params"].table.expand(len(choices), -1, -1)
     weightless = weightless.gather(2, choices[:, :, None])[:, :, 0] == 0
     share = (kept & weightless).sum(dim=1).double() / kept.sum(dim=1)
-    return Diagnostics(choices, rises, floor, ceiling, share, entropy(logits))
+    return Diagnostics(choices, rises, floor, ceiling, share, entropy(log_probs))
 
 
 def _extreme(front: Front, table: CostTable, sign: float) -> float:

@@ -1,46 +1,88 @@
 """Architecture distribution -> discrete architecture."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from cells.errors import unknown
 from cells.space import SearchSpace
 
+THRESHOLD = 0.85
+"""Probability from which FairDARTS keeps an operation."""
 
-def most_probable(space: SearchSpace, logits: Tensor) -> Tensor:
+
+def most_probable(space: SearchSpace, log_probs: Tensor) -> Tensor:
     """The most probable architecture among those the space allows.
 
-    Maximises Σ_e h_e,γ(e) over all architectures γ with exactly `inputs_per_node` edges into each
-    node (all edges, `none` among the candidates, where the space sets no number). With Gibbs logits
-    h = a − β·c this is an upper envelope of lines in β with slopes −c(γ), so that the cost of the
-    chosen cell can only fall as β grows.
+    Logits serve as well: it maximises Σ_e h_e,γ(e) over all architectures γ with exactly
+    `inputs_per_node` edges into each node (all edges, `none` among the candidates, where the space
+    sets no number). With Gibbs logits h = a − β·c this is an upper envelope of lines in β with
+    slopes −c(γ), so that the cost of the chosen cell can only fall as β grows.
     """
     if space.inputs_per_node is None:
-        return logits.argmax(dim=-1)
-    operations = logits.clone()
+        return log_probs.argmax(dim=-1)
+    operations = log_probs.clone()
     operations[..., space.none] = -torch.inf
     best, choices = operations.max(dim=-1)
-    gain = best - logits[..., space.none]  # of keeping the edge over leaving it out
+    gain = best - log_probs[..., space.none]  # of keeping the edge over leaving it out
     return _keep_strongest(space, gain, choices)
 
 
-def strongest_inputs(space: SearchSpace, logits: Tensor) -> Tensor:
+def strongest_inputs(space: SearchSpace, log_probs: Tensor) -> Tensor:
     """DARTS' rule (Liu, Simonyan, Yang 2019, section 2.4).
 
     Each node keeps the `inputs_per_node` edges whose likeliest operation other than `none` has the
-    largest probability; `none` counts in the softmax but is never chosen.
+    largest probability; `none` takes its share of the probability but is never chosen.
     """
     if space.inputs_per_node is None:
-        return logits.argmax(dim=-1)
-    probs = logits.softmax(dim=-1).clone()
-    probs[..., space.none] = -1.0
-    strength, choices = probs.max(dim=-1)
+        return log_probs.argmax(dim=-1)
+    operations = log_probs.clone()
+    operations[..., space.none] = -torch.inf
+    strength, choices = operations.max(dim=-1)
     return _keep_strongest(space, strength, choices)
 
 
-def _keep_strongest(space: SearchSpace, strength: Tensor, choices: Tensor) -> Tensor:
-    """Sets all but the strongest `inputs_per_node` edges into each node to `none`."""
-    assert space.inputs_per_node is not None
+def threshold(space: SearchSpace, log_probs: Tensor) -> Tensor:
+    """FairDARTS' rule (Chu, Zhou, Zhang, Li 2020, section 4.1).
+
+    Each node keeps those edges, two at most, whose likeliest operation other than `none` has more
+    than the probability `THRESHOLD`; a node may keep none. A cell whose output would not depend on
+    its inputs gets the likeliest edge from an input to its last node.
+    """
+    operations = log_probs.clone()
+    operations[..., space.none] = -torch.inf
+    strength, choices = operations.max(dim=-1)
+    kept = _keep_strongest(space, strength, choices, number=2)
+    kept = torch.where(strength > math.log(THRESHOLD), kept, space.none)
+    flat = kept.reshape(-1, kept.shape[-1])
+    for cell, likely, values in zip(
+        flat, choices.reshape_as(flat), strength.reshape(flat.shape), strict=True
+    ):
+        for kind in space.kinds:
+            if not space.connected(cell.tolist(), kind):
+                rows = _direct_rows(space, kind)
+                row = rows[int(values[rows].argmax())]
+                cell[row] = likely[row]
+    return flat.reshape_as(kept)
+
+
+def _direct_rows(space: SearchSpace, kind: str) -> list[int]:
+    """Rows of the edges from a cell's inputs to its last node."""
+    last = space.num_inputs + space.num_nodes - 1
+    first = space.first_edge(kind)
+    return [
+        first + i
+        for i, (source, target) in enumerate(space.cell_edges)
+        if source < space.num_inputs and target == last
+    ]
+
+
+def _keep_strongest(
+    space: SearchSpace, strength: Tensor, choices: Tensor, number: int | None = None
+) -> Tensor:
+    """Sets all but the strongest `inputs_per_node`, or `number`, edges into each node to `none`."""
+    number = number or space.inputs_per_node
     choices = choices.clone()
     targets = torch.tensor([target for _, target in space.cell_edges] * len(space.kinds))
     kinds = torch.arange(len(space.kinds)).repeat_interleave(len(space.cell_edges))
@@ -48,19 +90,23 @@ def _keep_strongest(space: SearchSpace, strength: Tensor, choices: Tensor) -> Te
         for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
             rows = ((targets == target) & (kinds == kind)).nonzero().flatten().to(strength.device)
             order = strength[..., rows].argsort(dim=-1, descending=True, stable=True)
-            dropped = rows[order[..., space.inputs_per_node :]]
+            dropped = rows[order[..., number:]]
             choices.scatter_(-1, dropped, space.none)
     return choices
 
 
-RULES = {"most_probable": most_probable, "strongest_inputs": strongest_inputs}
+RULES = {
+    "most_probable": most_probable,
+    "strongest_inputs": strongest_inputs,
+    "threshold": threshold,
+}
 
 
-def discretise(space: SearchSpace, logits: Tensor, rule: str = "most_probable") -> Tensor:
+def discretise(space: SearchSpace, log_probs: Tensor, rule: str = "most_probable") -> Tensor:
     """Chooses one operation per edge.
 
     Args:
-        logits: (…, edges, ops) architecture logits.
+        log_probs: (…, edges, ops), logarithms of the operations' expected weights.
         rule: name of one of `RULES`.
 
     Returns:
@@ -71,4 +117,4 @@ def discretise(space: SearchSpace, logits: Tensor, rule: str = "most_probable") 
     """
     if rule not in RULES:
         raise unknown("discretisation rule", rule, RULES)
-    return RULES[rule](space, logits)
+    return RULES[rule](space, log_probs)

@@ -2,70 +2,44 @@
 
     −L(λ) = E_q[−log p(y | x, w, γ)] + Σ_k λ_k · C_k(q) + κ · KL(q(γ|λ) ‖ uniform)
 
-all in nats per example. The KL / N of Gaussian weights is one of the C_k, or, where λ prices other
+all in nats per example, and, if a search asks for them, a regulariser of q(γ|λ) and the multipliers
+of bounds on costs. The KL / N of Gaussian weights is one of the C_k, or, where λ prices other
 costs, a term of its own at its price in the evidence lower bound, 1.
 """
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.supernet import Supernet
+from nas.bounds import Bounds, priced
 from nas.hypernet import Hypernet
 from nas.metrics import accuracy
 from nas.posterior import kl
-from nas.relax import Relaxation
+from nas.price import Price, additive
+from nas.regularise import none
+from nas.relax import Relaxation, edge_shares
 from nas.score import Scored, expected_loss
+from nas.terms import Sample, Terms, mean_terms
 
 
-class Terms(NamedTuple):
-    """A negative evidence lower bound and what it is made of; the mean over some λs."""
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Choices of how the bound is put together."""
 
-    total: Tensor
-    """nll + λ·costs + weight_kl + κ·arch_kl, a scalar."""
-    nll: Tensor
-    """Mean negative log-likelihood, nats per example, a scalar."""
-    costs: Tensor
-    """Expected cost of each kind, (num_costs,): 0 cheapest … 1 dearest; KL / N for `kl`."""
-    arch_kl: Tensor
-    """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
-    weight_kl: Tensor
-    """Expected KL / N of Gaussian weights where no λ prices it, else 0; a scalar."""
-    objective: Tensor
-    """What is minimised: the total, or with `even` the totals over 1 + Σλ; a scalar."""
-    accuracy: Tensor
-    """Share of examples classified correctly, a scalar without gradient."""
-
-    def detached(self) -> "Terms":
-        """The same values without their graph."""
-        return Terms(*(term.detach() for term in self))
-
-
-class Sample(NamedTuple):
-    """Everything random about one evaluation of the bound, so that it can be repeated."""
-
-    x: Tensor
-    """Images (batch, channels, height, width)."""
-    y: Tensor
-    """Labels (batch,) int64."""
-    lams: Tensor
-    """(num_lams, num_costs) float64, nats per unit of cost."""
-    unit_lams: Tensor
-    """(num_lams, num_costs), positions of log λ in its range."""
-    relax_noise: Sequence[Tensor | None]
-    """Noise of the relaxation for each λ."""
-    weight_seed: int
-    """Seed of the noise of Gaussian weights."""
-    temperature: float
-    """Temperature of the relaxation."""
-    arch_kl_price: float
-    """κ, nats per example per nat."""
-    prior: bool
-    """Whether operations are as likely as before any search, whatever the hypernetwork says."""
+    price: Price = additive
+    """How likelihood and costs make one loss."""
+    sampled_costs: bool = False
+    """Whether costs are those of the weights drawn, as in SNAS, or expected ones."""
+    regulariser: Callable[[Tensor], Tensor] = none
+    """A loss of the expected weights (edges, ops)."""
+    regulariser_price: float = 0.0
+    """Its price, nats per example."""
+    edge_weights: bool = False
+    """Whether the hypernetwork's last column weighs the edges into each node, as in PC-DARTS."""
 
 
 class NegativeElbo(nn.Module):
@@ -93,6 +67,7 @@ class NegativeElbo(nn.Module):
         op_probs: Sequence[float] | None = None,
         weight_noise: torch.Generator | None = None,
         autocast: bool = False,
+        shape: Shape = Shape(),
     ) -> None:
         """
         Args:
@@ -105,6 +80,7 @@ class NegativeElbo(nn.Module):
                 before the search; None makes all alike.
             weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
             autocast: whether the supernet, and nothing else, computes in bfloat16.
+            shape: how the terms are put together.
         """
         super().__init__()
         self.supernet = supernet
@@ -120,6 +96,48 @@ class NegativeElbo(nn.Module):
         self.register_buffer("prior_logits", probs.log().to(tables))
         self.weight_noise = weight_noise
         self.autocast = autocast
+        self.shape = shape
+        self.kept: Tensor | None = None
+        self.multipliers: tuple[Bounds, Tensor] | None = None
+        """Bounds on expected costs, and their multipliers (num_bounds,)."""
+
+    def keep(self, kept: Tensor) -> None:
+        """Leaves only some candidates on every edge.
+
+        Args:
+            kept: (edges, n) int64, increasing column numbers.
+        """
+        self.kept = kept.to(self.tables.device)
+        self.supernet.columns = [tuple(row) for row in kept.tolist()]
+
+    def expected_weights(self, unit_lams: Tensor) -> Tensor:
+        """Expected weights of the operations, (n, edges, ops), at unit positions (n, num_costs)."""
+        raw = self.hypernet(unit_lams)[..., : self.tables.shape[2]]
+        if self.kept is not None:
+            raw = raw.gather(-1, self.kept.expand(len(raw), -1, -1))
+        return self._everywhere(self.relaxation.log_probs(raw).exp(), None)[0]
+
+    def arch_logits(
+        self, sample: Sample, raw: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the hypernetwork, or the prior, says of the candidates that are left.
+
+        Args:
+            raw: (num_lams, edges, columns) in the place of what the hypernetwork says.
+
+        Returns:
+            Logits (num_lams, edges, n), and (num_lams, edges) of the edges if they are weighed.
+        """
+        raw = self.hypernet(sample.unit_lams) if raw is None else raw
+        logits, edges = raw, None
+        if self.shape.edge_weights:
+            logits, edges = raw[..., :-1], raw[..., -1]
+            edges = torch.zeros_like(edges) if sample.prior else edges
+        if sample.prior:
+            logits = self.prior_logits.expand_as(logits)
+        if self.kept is not None:
+            logits = logits.gather(-1, self.kept.expand(len(logits), -1, -1))
+        return logits, edges
 
     def unit_costs(self) -> tuple[Tensor, Tensor]:
         """Unit costs at the present weights: those with a λ, and the KL / N if it has none.
@@ -137,10 +155,13 @@ class NegativeElbo(nn.Module):
         tables[self.kl_column], offsets[self.kl_column] = table, rest
         return tables, offsets
 
-    def forward(self, sample: Sample, *, even: bool = False) -> Terms:
+    def forward(
+        self, sample: Sample, *, even: bool = False, arch_logits: Tensor | None = None
+    ) -> Terms:
         """Evaluates the bound's terms.
 
         Args:
+            arch_logits: (num_lams, edges, columns) in the place of the hypernetwork's.
             even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but
                 the gradients of large λs, which are proportional to λ, do not drown those of small
                 ones where all of them share the hypernetwork's parameters.
@@ -148,45 +169,85 @@ class NegativeElbo(nn.Module):
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)
         tables, offsets = self.unit_costs()
-        arch_logits = self.hypernet(sample.unit_lams)  # (num_lams, edges, ops)
-        if sample.prior:
-            arch_logits = self.prior_logits.expand_as(arch_logits)
+        candidates, edge_logits = self.arch_logits(sample, arch_logits)
         terms = []
-        for lam, logits, noise in zip(sample.lams, arch_logits, sample.relax_noise, strict=True):
+        for number, (lam, noise) in enumerate(zip(sample.lams, sample.relax_noise, strict=True)):
+            logits = candidates[number]
             weights, active = self.relaxation(logits, noise, sample.temperature)
-            class_logits = self._class_logits(sample.x, weights, active)
+            weights, active = self._everywhere(weights, active)
+            if sample.perturbations is not None:
+                weights = (weights + sample.perturbations[number]).clamp(min=0)
+            shares = None
+            if edge_logits is not None:
+                shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
+            class_logits = self._class_logits(sample.x, weights, active, shares)
             nll = F.cross_entropy(class_logits, sample.y)
             right = accuracy(class_logits.detach(), sample.y)
             terms.append(
-                self._terms(nll, right, lam, logits, tables, offsets, sample.arch_kl_price, even)
+                self._terms(
+                    nll, right, lam, logits, weights, tables, offsets, sample.arch_kl_price, even
+                )
             )
         return mean_terms(terms)
 
-    def _class_logits(self, x: Tensor, weights: Tensor, active: Sequence[int] | None) -> Tensor:
+    def _everywhere(
+        self, weights: Tensor, active: tuple[int, ...] | None
+    ) -> tuple[Tensor, tuple[int, ...] | None]:
+        """Weights of all candidates from those of the ones that are left; as in `Relaxed`."""
+        if self.kept is None:
+            return weights, active
+        columns = self.kept.expand_as(weights)
+        full = weights.new_zeros(*weights.shape[:-1], self.tables.shape[2])
+        if active is not None:
+            active = tuple(row[n] for row, n in zip(self.kept.tolist(), active, strict=True))
+        return full.scatter(-1, columns, weights), active
+
+    def _class_logits(
+        self,
+        x: Tensor,
+        weights: Tensor,
+        active: Sequence[int] | None,
+        shares: Tensor | None = None,
+    ) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            class_logits: Tensor = self.supernet(x, weights, active)
+            class_logits: Tensor = self.supernet(x, weights, active, shares)
         return class_logits.float() if class_logits.dtype == torch.bfloat16 else class_logits
 
-    @staticmethod
     def _terms(
+        self,
         nll: Tensor,
         right: Tensor,
         lam: Tensor,
         arch_logits: Tensor,
+        weights: Tensor,
         tables: Tensor,
         offsets: Tensor,
         arch_kl_price: float,
         even: bool,
     ) -> Terms:
-        """The bound's terms at one λ, (num_costs,), with arch_logits (edges, ops)."""
-        log_probs = arch_logits.log_softmax(dim=-1)
-        probs = log_probs.exp()
-        all_costs = offsets + (tables * probs).sum(dim=(1, 2))
+        """The bound's terms at one λ, (num_costs,), with arch_logits (edges, n)."""
+        shape = self.shape
+        log_probs = self.relaxation.log_probs(arch_logits)
+        probs, _ = self._everywhere(log_probs.exp(), None)
+        spent = probs
+        if shape.sampled_costs:
+            spent = weights.mean(dim=0) if weights.ndim == 3 else weights
+        all_costs = offsets + (tables * spent).sum(dim=(1, 2))
         costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
-        arch_kl = (probs * log_probs).sum() + len(probs) * math.log(probs.shape[1])
-        total = nll + (lam.to(costs) * costs).sum() + weight_kl + arch_kl_price * arch_kl
-        objective = total / (1 + lam.sum().to(total)) if even else total
-        return Terms(total, nll, costs, arch_kl, weight_kl, objective, right)
+        arch_kl = self.relaxation.kl(log_probs, arch_logits)
+        penalty = self._penalty(probs)
+        total, factor = shape.price(nll, lam.to(costs), costs)
+        total = total + weight_kl + arch_kl_price * arch_kl + penalty
+        objective = total / factor.to(total) if even else total
+        return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, right)
+
+    def _penalty(self, probs: Tensor) -> Tensor:
+        """What regulariser and bounds add, a scalar, for expected weights (edges, ops)."""
+        penalty = self.shape.regulariser_price * self.shape.regulariser(probs)
+        if self.multipliers is not None:
+            bounds, multipliers = self.multipliers
+            penalty = penalty + priced(bounds.expected(probs) - 1, multipliers)
+        return penalty
 
     @torch.no_grad()
     def score(self, sample: Sample, choices: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,7 +282,8 @@ class NegativeElbo(nn.Module):
             nll: mean of this step's cells, a scalar.
             right: mean accuracy of this step's cells, a scalar.
         """
-        log_probs = self.hypernet(sample.unit_lams).log_softmax(dim=-1)  # (num_lams, edges, ops)
+        logits, _ = self.arch_logits(sample)
+        log_probs = self.relaxation.log_probs(logits)  # (num_lams, edges, ops)
         probs = log_probs.exp()
         tables, offsets = (part.detach() for part in self.unit_costs())
         lams = sample.lams.to(tables)
@@ -231,19 +293,16 @@ class NegativeElbo(nn.Module):
         prices = by_cost @ (tables.flatten(1) @ one_hots.to(tables).flatten(1).T)
         expected = expected_loss(log_probs, memory, prices)
         all_costs = offsets + probs.detach().flatten(1) @ tables.flatten(1).T
-        arch_kl = (probs * log_probs).sum(dim=(1, 2)) + probs.shape[1] * math.log(probs.shape[2])
+        arch_kl = self.relaxation.kl(log_probs, logits)
+        penalty = torch.stack([self._penalty(each) for each in probs])
         total = nll + (by_cost * all_costs).sum(dim=1) + sample.arch_kl_price * arch_kl
-        total = total + expected - expected.detach()
+        total = total + penalty + expected - expected.detach()
         costs, weight_kl = all_costs.mean(dim=0).split([lams.shape[1], len(tables) - lams.shape[1]])
         objective = (total / (1 + lams.sum(dim=1))).mean()
         return Terms(
-            total.mean(), nll, costs, arch_kl.mean(), weight_kl.sum(), objective, right
+            total.mean(), nll, costs, arch_kl.mean(), weight_kl.sum(), penalty.mean(), objective,
+            right,
         )  # fmt: skip
-
-
-def mean_terms(terms: Sequence[Terms]) -> Terms:
-    """The mean over λs."""
-    return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))
 
 
 def kl_costs(supernet: Supernet, prior_variance: float) -> tuple[Tensor, Tensor]:
@@ -265,7 +324,11 @@ def kl_costs(supernet: Supernet, prior_variance: float) -> tuple[Tensor, Tensor]
     return table, kl(supernet, prior_variance) - table.sum()
 
 
-def entropy(arch_logits: Tensor) -> Tensor:
-    """Mean entropy of the edges' distributions, nats, (…) for logits (…, edges, ops)."""
-    log_probs = arch_logits.log_softmax(dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1).mean(dim=-1)
+def entropy(log_probs: Tensor) -> Tensor:
+    """Mean entropy of the edges' distributions, nats, (…) for log-probabilities (…, edges, ops).
+
+    An operation without probability counts as nothing. Weights that do not add up to 1, as those
+    of sigmoids, are made to.
+    """
+    log_probs = log_probs.log_softmax(dim=-1)
+    return torch.special.entr(log_probs.exp()).sum(dim=-1).mean(dim=-1)

@@ -55,7 +55,7 @@ class Finalists(NamedTuple):
 
 def draw(
     space: SearchSpace,
-    logits: Tensor,
+    log_probs: Tensor,
     rule: str,
     count: int,
     costs_of: Callable[[Tensor], Tensor],
@@ -68,8 +68,8 @@ def draw(
     another where there are as many. With several costs each has its share of the finalists.
 
     Args:
-        logits: (lams, edges, ops), on the CPU.
-        rule: name of the discretisation rule (`nas.discretise.RULES`), applied to logits with
+        log_probs: (lams, edges, ops) float64, on the CPU.
+        rule: name of the discretisation rule (`nas.discretise.RULES`), applied to them with
             Gumbel noise: with one operation on every edge these are exact draws.
         count: how many are wanted.
         costs_of: costs (n, num_costs) float64, >= 0, of cells (n, edges).
@@ -78,16 +78,15 @@ def draw(
     Returns:
         (n, edges) int64, 1 <= n <= count; the likeliest cell of the first λ if none is connected.
     """
-    log_probs = logits.double().log_softmax(dim=-1)
     draws = DRAWS * count
-    member = torch.arange(draws) * len(logits) // draws
-    uniform = torch.rand((draws, *logits.shape[1:]), generator=generator, dtype=torch.float64)
+    member = torch.arange(draws) * len(log_probs) // draws
+    uniform = torch.rand((draws, *log_probs.shape[1:]), generator=generator, dtype=torch.float64)
     gumbel = -(-uniform.clamp(min=torch.finfo(torch.float64).tiny).log()).log()
     drawn = discretise(space, log_probs[member] + gumbel, rule)
-    cells = torch.cat([discretise(space, logits, rule), drawn]).unique(dim=0)
+    cells = torch.cat([discretise(space, log_probs, rule), drawn]).unique(dim=0)
     connected = torch.tensor([space.connected(cell) for cell in cells.tolist()])
     if not connected.any():
-        return discretise(space, logits[:1], rule)
+        return discretise(space, log_probs[:1], rule)
     cells = cells[connected]
     unlikely = -mixture(log_probs, cells)
     logs = _logs(costs_of(cells))

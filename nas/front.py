@@ -1,7 +1,6 @@
 """A finished search as a function of λ or of a budget: cells at once, without training."""
 
 import csv
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,25 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cells.cost import CostTable
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.space import find_space
 from nas import checkpoint
+from nas.bounds import Bounds, parse_bound
 from nas.commandline import Parser
 from nas.config import FREE, SearchConfig, config_from_dict
 from nas.discretise import discretise
 from nas.finalists import Finalists, dial, pick
 from nas.hypernet import Hypernet, build_hypernet
+from nas.relax import RELAXATIONS, build_relaxation, edge_shares
 from nas.runtime import run_script, stream
 
 BUDGET_GRID = 2001
 """λs among which a cell within a budget is sought."""
-
-COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-TIME_UNITS = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3}
-"""Suffixes of a budget; times are in milliseconds."""
 
 
 class Front:
@@ -42,6 +40,8 @@ class Front:
         hypernet: λ -> architecture logits.
         tables: cost tables by name.
         finalists: cells to choose from, if the search scored any.
+        kept: (edges, n) int64, the candidates that are left, if some were pruned.
+        bounds: what every cell keeps within, if there are any.
     """
 
     def __init__(
@@ -50,13 +50,21 @@ class Front:
         hypernet: Hypernet,
         tables: Mapping[str, CostTable],
         finalists: Finalists | None = None,
+        kept: Tensor | None = None,
     ) -> None:
+        """
+        Raises:
+            InputError: if no cell is within the search's bounds.
+        """
         self.config = config
         self.space = find_space(config.space)
         self.lam_range = config.lam_range()
         self.hypernet = hypernet
         self.tables = dict(tables)
         self.finalists = finalists
+        self.kept = kept
+        self.bounds = Bounds.read(config.bounds, self.tables, self.space) if config.bounds else None
+        self._relaxation = build_relaxation(config.relax)
 
     @classmethod
     def load(cls, run: str | Path) -> "Front":
@@ -76,14 +84,42 @@ class Front:
         hypernet = build_front_hypernet(config, tables)
         checkpoint.fill(hypernet, state["hypernet"], path)
         scored = state.get("finalists")
-        return cls(config, hypernet, tables, Finalists(**scored) if scored else None)
+        finalists = Finalists(**scored) if scored else None
+        return cls(config, hypernet, tables, finalists, state.get("kept"))
 
     @torch.no_grad()
-    def logits(self, lams: Tensor) -> Tensor:
-        """Architecture logits (n, edges, ops) on the CPU, for λs (n, num_costs) in float64."""
+    def _raw(self, lams: Tensor) -> Tensor:
+        """What the hypernetwork says, (n, edges, columns) float64 on the CPU."""
         device = next(self.hypernet.parameters()).device
         # A view of a parameter, as a constant table gives, needs gradients even under no_grad.
-        return self.hypernet(self.lam_range.unit(lams).to(device)).detach().float().cpu()
+        return self.hypernet(self.lam_range.unit(lams).to(device)).detach().double().cpu()
+
+    def log_probs(self, lams: Tensor) -> Tensor:
+        """Logarithms of the operations' expected weights for λs (n, num_costs) in float64.
+
+        Returns:
+            (n, edges, ops) float64 on the CPU, −∞ for candidates that were pruned.
+        """
+        return self._log_probs(self._raw(lams))
+
+    def _log_probs(self, raw: Tensor) -> Tensor:
+        logits = raw[..., : len(self.space.ops)]
+        if self.kept is None:
+            return self._relaxation.log_probs(logits)
+        columns = self.kept.expand(len(logits), -1, -1)
+        left = self._relaxation.log_probs(logits.gather(-1, columns))
+        return torch.full_like(logits, -torch.inf).scatter(-1, columns, left)
+
+    def likely(self, lams: Tensor) -> Tensor:
+        """The cells (n, edges) that q(γ|λ) itself makes the likeliest, for λs (n, num_costs)."""
+        raw = self._raw(lams)
+        log_probs = self._log_probs(raw)
+        if self.config.edge_weights:
+            shares = edge_shares(self.space, raw[..., -1])
+            log_probs = log_probs + shares.log()[..., None]
+        if self.bounds is not None:
+            return self.bounds.likeliest(log_probs, self.config.discretise)
+        return discretise(self.space, log_probs, self.config.discretise)
 
     def choices(self, lams: Tensor) -> Tensor:
         """Discrete architectures (n, edges) for λs (n, num_costs).
@@ -92,7 +128,7 @@ class Front:
         budgets of these λs.
         """
         if self.finalists is None:
-            return discretise(self.space, self.logits(lams), self.config.discretise)
+            return self.likely(lams)
         choices = self.finalists.choices
         losses = self.finalists.losses(self.config.arch_kl_price(1.0))
         return choices[pick(losses, self.costs_of(choices), self.budgets(lams))]
@@ -105,9 +141,8 @@ class Front:
         """
         assert self.finalists is not None
         budgets = dial(self.lam_range.unit(lams), self.costs_of(self.finalists.choices))
-        likely = discretise(self.space, self.logits(lams), self.config.discretise)
         fixed = torch.tensor(self.lam_range.low) == torch.tensor(self.lam_range.high)
-        return torch.where(fixed, self.costs_of(likely), budgets)
+        return torch.where(fixed, self.costs_of(self.likely(lams)), budgets)
 
     def costs_of(self, choices: Tensor) -> Tensor:
         """Those costs of cells (n, edges) that have a λ, (n, num_costs) float64."""
@@ -169,25 +204,29 @@ def build_front_hypernet(config: SearchConfig, tables: Mapping[str, CostTable]) 
 
     The Gibbs form starts from the solution for no knowledge of accuracy, β = λ·c / κ with c the
     unit cost: at it the pulls of cost and of KL(q(γ|λ) ‖ uniform) cancel for every λ, and the
-    scores are free to learn from the likelihood alone.
+    scores are free to learn from the likelihood alone. That holds for categorical operations; for
+    others it starts with the form's own, gentle β.
     """
     space = find_space(config.space)
     betas = None
-    if config.arch_kl > 0 and "kl" not in config.costs:
+    categorical = RELAXATIONS[config.relax].categorical
+    if categorical and config.arch_kl > 0 and "kl" not in config.costs:
         unit = torch.stack([tables[name].unit()[0] for name in config.costs])
         widest = (unit.amax(dim=2) - unit.amin(dim=2)).amax(dim=1)
         lam_range = config.lam_range()
         ends = torch.tensor([lam_range.low, lam_range.high], dtype=torch.float64).T
         betas = widest[:, None] * ends / config.arch_kl
+    costs = torch.stack([tables[name].table for name in config.costs]).float()
     return build_hypernet(
         config.hypernet,
         space.num_edges,
-        len(space.ops),
+        len(space.ops) + config.edge_weights,
         len(config.costs),
         knots=config.knots,
         hidden=config.hidden,
         rank=config.rank,
-        costs=torch.stack([tables[name].table for name in config.costs]).float(),
+        # The weight of an edge costs nothing.
+        costs=pad(costs, (0, 1)) if config.edge_weights else costs,
         betas=betas,
         generator=stream(config.seed, "hypernet", 0),
     )
@@ -218,23 +257,6 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def parse_bound(text: str) -> tuple[str, float]:
-    """Reads a budget such as `params=100k`, `flops=2.5M` or `latency=2ms`.
-
-    Raises:
-        InputError: if it is not a cost's name, `=` and a positive number with a known unit.
-    """
-    match = re.fullmatch(r"(\w+)=(\d+\.?\d*(?:[eE][+-]?\d+)?)\s*([a-zA-Z]*)", text)
-    if match is not None:
-        units = TIME_UNITS if match[1] == "latency" else COUNT_UNITS
-        bound = float(match[2]) * units.get(match[3], 0.0)
-        if bound > 0:
-            return match[1], bound
-    raise InputError(
-        f"cannot read the budget {text!r}: write for example params=100k or latency=2ms"
-    )
 
 
 def _existing(run: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Latencies that were measured elsewhere: on a phone, a board, another GPU."""
+"""Cost tables of a network, with latencies measured here, or elsewhere: on a phone, a board."""
 
 import csv
 from pathlib import Path
@@ -6,10 +6,43 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cells.cost import CostTable, fitted_table
+from cells.cell import Skeleton
+from cells.cost import CostTable, cost_table, fitted_table
 from cells.errors import InputError
 from cells.notation import read_genotype
 from cells.space import SearchSpace
+from nas.runtime import Processes
+
+MEASURED = ("params", "flops", "latency")
+"""Costs whose tables do not depend on the weights."""
+
+
+def measure(
+    skeleton: Skeleton, processes: Processes, latency_batch: int, latency_file: str | None
+) -> dict[str, CostTable]:
+    """Counts parameters and multiply–adds, and measures latency, of every operation.
+
+    Args:
+        skeleton: sizes of the network.
+        processes: all get the same latencies, the mean of theirs.
+        latency_batch: images per batch for which latency is measured.
+        latency_file: see `read_latencies`; None to measure on the processes' device.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    tables = {
+        name: latency_table(Path(latency_file), skeleton.space)
+        if name == "latency" and latency_file is not None
+        else cost_table(name, skeleton, device=processes.device, latency_batch=latency_batch)
+        for name in MEASURED
+    }
+    measured = tables["latency"]  # every process must price it alike
+    base, table = processes.average(
+        [torch.tensor(measured.base, dtype=torch.float64), measured.table]
+    )
+    tables["latency"] = CostTable("latency", float(base), table)
+    return tables
 
 
 def read_latencies(path: Path, space: SearchSpace) -> tuple[Tensor, Tensor]:

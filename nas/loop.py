@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from cells.errors import InputError
 from nas import checkpoint
-from nas.elbo import Terms
 from nas.metrics import Average, MetricsLog
 from nas.runs import CHECKPOINT
 from nas.runtime import Processes, StopSignal
+from nas.terms import Terms
 
 
 class LoopConfig(Protocol):
@@ -149,10 +149,14 @@ class Loop(ABC):
         """
         for group in self.w_optimizer.param_groups:
             group["lr"] = self.w_lr() * group.get("scale", 1.0)
-        train = self.problem.sample("train", self.step)
+        train = self.draw_train()
         gradient = self.move_architecture(train) or self.weight_gradient(train)
         self.note("train", self.weight_step(gradient))
         self.step += 1
+
+    def draw_train(self) -> Any:
+        """Draws what the weights are trained on at the present step."""
+        return self.problem.sample("train", self.step)
 
     def move_architecture(self, train: Any) -> Gradient | None:
         """Moves the architecture if it is its turn; here there is none.
@@ -168,6 +172,7 @@ class Loop(ABC):
         """Takes the terms of one step into the averages of the epoch."""
         values = {"loss": terms.total, "nll": terms.nll, "arch_kl": terms.arch_kl}
         values |= {"weight_kl": terms.weight_kl, "accuracy": terms.accuracy}
+        values |= {"penalty": terms.penalty}
         values |= {f"cost_{n}": c for n, c in zip(self.config.costs, terms.costs, strict=True)}
         (means,) = self.processes.average([torch.stack(list(values.values()))])
         for name, value in zip(values, means.tolist(), strict=True):

@@ -24,7 +24,6 @@ from torch import Tensor
 from cells.chain import Chain
 from cells.errors import InputError
 from nas.commandline import parse, take
-from nas.elbo import Terms
 from nas.evidence import negative_log_likelihood, quality
 from nas.examples import RunBatches, Task, load_task
 from nas.loop import Loop
@@ -37,6 +36,7 @@ from nas.runtime import (
     stream,
     write_atomically,
 )
+from nas.terms import Terms
 from nas.weightnet import initial_means, point_network
 
 
@@ -141,7 +141,7 @@ class TicketProblem:
         log_noise = outputs.new_zeros(len(outputs)) if self.task.regression else None
         nll = negative_log_likelihood(outputs, sample.y, log_noise).mean(dim=1)
         zero = nll.new_zeros(())
-        return Terms(nll.mean(), nll.mean(), nll.new_zeros(0), zero, zero, nll.sum(), zero)
+        return Terms(nll.mean(), nll.mean(), nll.new_zeros(0), zero, zero, zero, nll.sum(), zero)
 
 
 class TicketTraining(Loop):

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cells.cell import Skeleton
-from cells.cost import CostTable, cost_table
+from cells.cost import CostTable
 from cells.space import find_space
 from cells.supernet import Supernet
 from nas.augment import (
@@ -20,17 +20,20 @@ from nas.augment import (
     shrink,
     stratified_split,
 )
+from nas.bounds import Bounds
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.elbo import NegativeElbo, Sample, Terms, kl_costs
+from nas.elbo import NegativeElbo, Shape, kl_costs
 from nas.front import build_front_hypernet
-from nas.latency import latency_table
+from nas.latency import MEASURED, measure
+from nas.perturb import random_in_ball
 from nas.posterior import to_gaussian
+from nas.price import PRICES
+from nas.regularise import REGULARISERS
 from nas.relax import build_relaxation, temperature
 from nas.runtime import Processes, stream
+from nas.terms import Sample, Terms
 
-MEASURED = ("params", "flops", "latency")
-"""Costs whose tables do not depend on the weights."""
 SCORED_BATCH = 250
 """Images per batch, at most, on which cells are compared."""
 
@@ -47,6 +50,7 @@ class Problem:
         weights: the supernet's parameters, in order.
         arch: the hypernetwork's parameters, in order.
         tables: cost tables in their own units, by name.
+        bounds: upper bounds on costs, if there are any.
         objective: the negative evidence lower bound, a function of w and φ.
         steps_per_epoch: steps in which the training part is seen once.
         total_steps: steps of the whole search.
@@ -100,25 +104,43 @@ class Problem:
             config.num_cells,
             config.stem_stride,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(config.seed, "weights", 0).initial_seed())
-            self.supernet = Supernet(self.skeleton)
-        self.supernet.to(device)
-        self.supernet.to(memory_format=torch.channels_last)
+        self.supernet = self.new_supernet(0)
         weight_noise = None
         if config.weights == "gaussian":
             weight_noise = torch.Generator(device)
             to_gaussian(self.supernet, weight_noise, sigma=config.initial_sigma)
         self.tables = tables or self._measure()
         self.hypernet = build_front_hypernet(config, self.tables).to(device)
+        self.bounds = (
+            Bounds.read(config.bounds, self.tables, self.skeleton.space) if config.bounds else None
+        )
         self.objective = self._objective(len(train), weight_noise)
-        # Looked up once: a supernet has thousands of modules to walk through.
+        self.look_up()
+
+    def new_supernet(self, stage: int) -> Supernet:
+        """The supernet of a stage, at its initial weights."""
+        config = self.config
+        partial = config.partial_channels[min(stage, len(config.partial_channels) - 1)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(config.seed, "weights", stage).initial_seed())
+            supernet = Supernet(self.skeleton, partial)
+        supernet.to(self.processes.device)
+        supernet.to(memory_format=torch.channels_last)
+        return supernet
+
+    def look_up(self) -> None:
+        """Lists the parameters once: a supernet has thousands of modules to walk through."""
         self.weights = tuple(self.supernet.parameters())
         self.arch = tuple(self.hypernet.parameters())
         self._names = [
             *(f"supernet.{name}" for name, _ in self.supernet.named_parameters()),
             *(f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()),
         ]
+
+    def replace_supernet(self, supernet: Supernet) -> None:
+        """Puts another supernet in the place of this one."""
+        self.supernet = self.objective.supernet = supernet
+        self.look_up()
 
     def _stream(self, split: Split, name: str) -> Batches:
         config = self.config
@@ -135,24 +157,9 @@ class Problem:
         )
 
     def _measure(self) -> dict[str, CostTable]:
-        elsewhere = self.config.latency_file
-        tables = {
-            name: latency_table(Path(elsewhere), self.skeleton.space)
-            if name == "latency" and elsewhere is not None
-            else cost_table(
-                name,
-                self.skeleton,
-                device=self.processes.device,
-                latency_batch=self.config.latency_batch,
-            )
-            for name in MEASURED
-        }
-        measured = tables["latency"]  # every process must price it alike
-        base, table = self.processes.average(
-            [torch.tensor(measured.base, dtype=torch.float64), measured.table]
-        )
-        tables["latency"] = CostTable("latency", float(base), table)
-        if self.config.weights == "gaussian":
+        config = self.config
+        tables = measure(self.skeleton, self.processes, config.latency_batch, config.latency_file)
+        if config.weights == "gaussian":
             tables["kl"] = self.kl_table()
         return tables
 
@@ -183,6 +190,13 @@ class Problem:
             op_probs=config.op_probs,
             weight_noise=weight_noise,
             autocast=config.precision == "bfloat16",
+            shape=Shape(
+                price=PRICES[config.price],
+                sampled_costs=config.resource == "sampled",
+                regulariser=REGULARISERS[config.regulariser],
+                regulariser_price=config.regulariser_price,
+                edge_weights=config.edge_weights,
+            ),
         )
 
     @property
@@ -194,6 +208,11 @@ class Problem:
         """Share in [0, 1] of the steps after the warm-up that are over."""
         after = max(1, self.total_steps - self.warmup_steps)
         return max(0, step - self.warmup_steps) / after
+
+    def stage(self, step: int) -> int:
+        """Number of the stage of candidates and channels that a step belongs to."""
+        stages = len(self.config.keep_ops) + 1
+        return min(int(self.since_warmup(step) * stages), stages - 1)
 
     def arch_moves(self, step: int) -> bool:
         """Whether the architecture takes a step after the weights have taken `step` of them."""
@@ -237,7 +256,23 @@ class Problem:
             ),
             config.arch_kl_price(self.since_warmup(step)),
             prior,
+            self._perturbations(half, step, len(lams)),
         )
+
+    def perturb_radius(self, step: int) -> float:
+        """Size of the ball of perturbations: 0 at the end of the warm-up, then growing evenly."""
+        return self.config.perturb_radius * self.since_warmup(step)
+
+    def _perturbations(self, half: str, step: int, count: int) -> list[Tensor] | None:
+        """A random perturbation of the operations' weights for each λ, while they are trained."""
+        radius = self.perturb_radius(step)
+        if half != "train" or self.config.perturb == "none" or radius == 0:
+            return None
+        space = self.skeleton.space
+        generator = stream(self.config.seed, "perturb", step)
+        shape = (space.num_edges, len(space.ops))
+        drawn = [random_in_ball(shape, radius, generator) for _ in range(count)]
+        return [each.to(self.processes.device) for each in drawn]
 
     def _noise(self, batch: int, generator: torch.Generator, *, connected: bool) -> Tensor | None:
         """Draws the noise of a relaxation.
@@ -247,14 +282,18 @@ class Problem:
                 depend on its inputs, from which nothing can be learned.
         """
         space, relaxation = self.skeleton.space, self.objective.relaxation
+        kept = self.objective.kept
+        columns = len(space.ops) if kept is None else kept.shape[1]
         while True:
-            noise = relaxation.noise(space.num_edges, len(space.ops), batch, generator)
-            if not connected or noise is None:
+            noise = relaxation.noise(space.num_edges, columns, batch, generator)
+            if not connected or kept is not None or not relaxation.sampled:
                 return noise
+            assert noise is not None
             active = relaxation(
                 self.objective.prior_logits.cpu().expand_as(noise), noise, 1.0
             ).active
-            if active is None or space.connected(active):
+            assert active is not None
+            if space.connected(active):
                 return noise
 
     def likelihoods(self, choices: Tensor, images: int) -> Tensor:
@@ -285,6 +324,7 @@ class Problem:
         arch: Sequence[Tensor],
         *,
         even: bool = False,
+        logits: Tensor | None = None,
     ) -> Terms:
         """The bound's terms at given weights and architecture parameters.
 
@@ -292,9 +332,11 @@ class Problem:
             weights: one tensor for each parameter of the supernet.
             arch: one tensor for each parameter of the hypernetwork.
             even: see `NegativeElbo.forward`.
+            logits: what is taken for the hypernetwork's; see there.
         """
         values = dict(zip(self._names, (*weights, *arch), strict=True))
+        options = {"even": even, "arch_logits": logits}
         terms: Terms = functional_call(
-            self.objective, values, (sample,), {"even": even}, tie_weights=False
+            self.objective, values, (sample,), options, tie_weights=False
         )
         return terms

@@ -1,8 +1,9 @@
 """Relaxations: logits -> weights of the candidate operations, and their temperature.
 
 A relaxation has two parts: `noise` draws, `__call__` is deterministic, so that the several passes
-of one bilevel step can share their noise. A new one is a subclass of `Relaxation` and a line in
-`RELAXATIONS`.
+of one bilevel step can share their noise. It also says what the logits mean: `log_probs` are the
+expected weights, which costs and discrete cells follow from, and `kl` their distance from knowing
+nothing. A new one is a subclass of `Relaxation` and a line in `RELAXATIONS`.
 """
 
 import math
@@ -11,9 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Dirichlet, kl_divergence
 
 from cells.errors import InputError, unknown
+from cells.space import SearchSpace
 
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "linear": lambda fraction, start, end: (1 - fraction) * start + fraction * end,
@@ -54,22 +58,47 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 class Relaxed(NamedTuple):
-    """A point on (softmax, Gumbel) or at a corner (straight-through) of the simplex."""
+    """Weights of the operations on every edge."""
 
     weights: Tensor
-    """(edges, ops) or (batch, edges, ops), >= 0, each row sums to 1."""
+    """(edges, ops) or (batch, edges, ops), >= 0; each row sums to 1, but for the sigmoid."""
     active: tuple[int, ...] | None
     """The one operation per edge that has weight; None if all have."""
 
 
 class Relaxation(ABC):
-    """Turns logits into weights that can be differentiated."""
+    """Turns logits into weights that can be differentiated.
+
+    Unless a subclass says otherwise, an edge's operation is a categorical variable with
+    probabilities softmax(logits).
+    """
+
+    sampled = False
+    """Whether a single operation per edge is computed."""
+    categorical = True
+    """Whether the expected weights are softmax(logits)."""
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """Logarithms of the expected weights, of the shape of `logits`, (…, edges, ops)."""
+        return logits.log_softmax(dim=-1)
+
+    def kl(self, log_probs: Tensor, logits: Tensor) -> Tensor:
+        """KL to the distribution that knows nothing, summed over edges, nats, (…).
+
+        Args:
+            log_probs: (…, edges, ops), `self.log_probs(logits)`.
+            logits: (…, edges, ops).
+        """
+        edges, ops = log_probs.shape[-2:]
+        return (log_probs.exp() * log_probs).sum(dim=(-2, -1)) + edges * math.log(ops)
 
     @abstractmethod
     def noise(
         self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator
     ) -> Tensor | None:
-        """Draws what one step needs, (edges, ops) or (batch, edges, ops); None if nothing.
+        """Draws what one step needs; None if nothing.
+
+        With three dimensions, the first of them stands for the examples.
 
         Args:
             num_edges: rows of the logits.
@@ -137,6 +166,8 @@ class StraightThrough(Relaxation):
     equations 3 to 5.
     """
 
+    sampled = True
+
     def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
         return gumbel_noise((num_edges, num_ops), generator)
 
@@ -151,11 +182,95 @@ class StraightThrough(Relaxation):
         return Relaxed(weights, tuple(chosen.tolist()))
 
 
+@final
+class DirichletDraw(Relaxation):
+    """Weights ~ Dir(c), c = 1 + elu(logits): DrNAS (Chen, Wang, Cheng, Tang, Hsieh, 2021).
+
+    Expected weights are c / Σc. `kl` is that to the flat Dir(1), which the paper takes for its
+    distance regulariser. Gradients are pathwise; the temperature plays no part.
+    """
+
+    categorical = False
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        concentration = self._concentration(logits)
+        return concentration.log() - concentration.sum(dim=-1, keepdim=True).log()
+
+    def kl(self, log_probs: Tensor, logits: Tensor) -> Tensor:
+        concentration = self._concentration(logits)
+        flat = Dirichlet(torch.ones_like(concentration))
+        kl: Tensor = kl_divergence(Dirichlet(concentration), flat)
+        return kl.sum(dim=-1)
+
+    def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
+        """The seed of the draw, a scalar."""
+        return torch.randint(2**62, (), generator=generator, device=generator.device)
+
+    def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
+        assert noise is not None
+        # torch.distributions takes no generator: the global one draws, and is then put back.
+        with torch.random.fork_rng(devices=[logits.device] if logits.is_cuda else []):
+            torch.manual_seed(int(noise))
+            weights: Tensor = Dirichlet(self._concentration(logits)).rsample()
+        return Relaxed(weights, None)
+
+    @staticmethod
+    def _concentration(logits: Tensor) -> Tensor:
+        """1 + elu(h) = e^h below 0, 1 + h above; (…, edges, ops), at least e^−10."""
+        return torch.where(logits < 0, logits.clamp(min=-10.0, max=0.0).exp(), 1 + logits)
+
+
+@final
+class Sigmoid(Relaxation):
+    """sigmoid(logits / T), each operation by itself: FairDARTS (Chu, Zhou, Zhang, Li, 2020).
+
+    Operations do not compete: any number of them may be likely on one edge. `log_probs` are
+    logarithms of Bernoulli probabilities, `kl` is to fair coins.
+    """
+
+    categorical = False
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        return F.logsigmoid(logits)
+
+    def kl(self, log_probs: Tensor, logits: Tensor) -> Tensor:
+        probs = log_probs.exp()
+        each = probs * log_probs + (1 - probs) * F.logsigmoid(-logits) + math.log(2)
+        return each.sum(dim=(-2, -1))
+
+    def noise(
+        self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator
+    ) -> Tensor | None:
+        return None
+
+    def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
+        return Relaxed(torch.sigmoid(logits / temperature), None)
+
+
+def edge_shares(space: SearchSpace, edge_logits: Tensor) -> Tensor:
+    """Softmax over the edges into each node: edge normalisation (Xu et al.: PC-DARTS, 2020).
+
+    Args:
+        edge_logits: (…, edges).
+
+    Returns:
+        (…, edges), which add up to 1 for every node.
+    """
+    cell = len(space.cell_edges)
+    nodes = [(row // cell, space.cell_edges[row % cell][1]) for row in range(space.num_edges)]
+    same = edge_logits.new_tensor([[a == b for b in nodes] for a in nodes])
+    # One maximum for all: it cancels, and only keeps the exponentials finite.
+    scaled = (edge_logits - edge_logits.amax(dim=-1, keepdim=True)).exp()
+    return scaled / (scaled @ same)
+
+
 RELAXATIONS: dict[str, type[Relaxation]] = {
     "softmax": Softmax,
     "gumbel": Gumbel,
     "gumbel_example": GumbelExample,
     "straight_through": StraightThrough,
+    "dirichlet": DirichletDraw,
+    "sigmoid": Sigmoid,
 }
 
 

@@ -58,7 +58,7 @@ def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[
         scores: accuracy of every discrete architecture on the grid of λs.
     """
     lams = front.lam_range.grid(front.config.grid)
-    probs = front.logits(lams).softmax(dim=-1)
+    probs = front.log_probs(lams).exp()
     found = diagnose(front, lams)
     cells = [tuple(c) for c in found.choices.tolist()]
     rows: list[dict[str, Any]] = []
@@ -124,8 +124,8 @@ def write_report(
         path = folder / row["file"]
         genotype.save(path)
         draw_genotype(genotype, folder / "cells" / path.stem)
-    logits = front.logits(lams[[0, -1]])
-    for name, probs in zip(("lowest", "highest"), logits.softmax(dim=-1), strict=True):
+    ends = front.log_probs(lams[[0, -1]]).exp()
+    for name, probs in zip(("lowest", "highest"), ends, strict=True):
         for kind in front.space.kinds:
             stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
             draw_supernet_cell(front.space, kind, probs, stem)

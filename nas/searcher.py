@@ -10,14 +10,18 @@ from cells.cost import CostTable
 from nas import bilevel
 from nas.config import SearchConfig
 from nas.data import ImageData
-from nas.elbo import Sample, Terms, entropy
+from nas.elbo import entropy
 from nas.finalists import IMAGES, LAMS, Finalists, draw, mixture
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
+from nas.keeper import Keeper
 from nas.loop import Gradient, Loop
+from nas.perturb import adversarial, top_eigenvalue
 from nas.problem import Problem
 from nas.runtime import Processes, stream
 from nas.score import Scored, draw_cells, scored
+from nas.stages import prune, widen
+from nas.terms import Sample, Terms
 
 
 class Searcher(Loop):
@@ -25,6 +29,7 @@ class Searcher(Loop):
 
     Attributes:
         problem: data, supernet, hypernetwork and bound.
+        stage: number of the stage of candidates and channels.
         finalists: what `choose_finalists` found.
     """
 
@@ -55,14 +60,7 @@ class Searcher(Loop):
             tables = tables_from_state(state["tables"])
         problem = Problem(config, processes, data=data, tables=tables)
         self.supernet, self.hypernet = problem.supernet, problem.hypernet
-        w_optimizer = torch.optim.SGD(
-            self.supernet.parameters(),
-            config.w_lr,
-            momentum=config.w_momentum,
-            # The prior of Gaussian weights takes the place of weight decay.
-            weight_decay=config.w_weight_decay if config.weights == "point" else 0.0,
-        )
-        super().__init__(config, processes, problem, w_optimizer)
+        super().__init__(config, processes, problem, self._weight_optimizer(config))
         self.arch_optimizer = torch.optim.Adam(
             self.hypernet.parameters(),
             config.arch_lr,
@@ -71,10 +69,61 @@ class Searcher(Loop):
         )
         self.memory: list[Scored] = []
         self.finalists: Finalists | None = None
+        self.stage = 0
+        self.keeper = Keeper(problem) if problem.bounds is not None else None
         if state is not None:
             self.restore(state)
 
+    def _weight_optimizer(self, config: SearchConfig) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            self.supernet.parameters(),
+            config.w_lr,
+            momentum=config.w_momentum,
+            # The prior of Gaussian weights takes the place of weight decay.
+            weight_decay=config.w_weight_decay if config.weights == "point" else 0.0,
+        )
+
     # ---------------------------------------------------------------- one step
+
+    def advance(self) -> None:
+        """One step, at the beginning of a stage with fewer candidates or more channels."""
+        stage = self.problem.stage(self.step)
+        if stage != self.stage:
+            log_probs = self.front().log_probs(self.problem.lam_range.grid(self.config.grid))
+            keep = self.config.keep_ops[stage - 1]
+            self._enter(stage, prune(log_probs, self.problem.skeleton.space.none, keep))
+        super().advance()
+
+    def _enter(self, stage: int, kept: Tensor) -> None:
+        """Begins a stage: a supernet of its width, with the weights so far, and its candidates."""
+        supernet = self.problem.new_supernet(stage)
+        if supernet.partial != self.supernet.partial:
+            widen(supernet, self.supernet)
+            self.problem.replace_supernet(supernet)
+            self.supernet = supernet
+            self.w_optimizer = self._weight_optimizer(self.config)
+        self.problem.objective.keep(kept)
+        self.stage = stage
+
+    def draw_train(self) -> Sample:
+        """Draws the training sample, its perturbation moved to where it does most harm."""
+        train = self.problem.sample("train", self.step)
+        if train.perturbations is None or self.config.perturb != "adversarial":
+            return train
+        weights = tuple(w.detach() for w in self.problem.weights)
+        arch = tuple(a.detach() for a in self.problem.arch)
+
+        def loss(delta: Tensor) -> Tensor:
+            moved = train._replace(perturbations=list(delta))
+            return self.problem.evaluate(moved, weights, arch).objective
+
+        found = adversarial(
+            loss,
+            torch.stack(list(train.perturbations)),
+            self.problem.perturb_radius(self.step),
+            reduce=self.processes.average,
+        )
+        return train._replace(perturbations=list(found))
 
     def arch_step(self, train: Sample, val: Sample) -> tuple[Terms, Gradient | None]:
         """Moves the hypernetwork along the hypergradient of the validation bound.
@@ -159,6 +208,8 @@ class Searcher(Loop):
             terms, gradient = self.score_step(val), None
         else:
             terms, gradient = self.arch_step(train, val)
+        if self.keeper is not None:
+            self.keeper.keep(val.unit_lams, self.problem.since_warmup(self.step))
         self.note("val", terms)
         return gradient
 
@@ -169,22 +220,24 @@ class Searcher(Loop):
         tables = self.problem.tables
         if "kl" in tables:
             tables = tables | {"kl": self.problem.kl_table()}
-        return Front(self.config, self.hypernet, tables, self.finalists)
+        kept = self.problem.objective.kept
+        left = None if kept is None else kept.cpu()
+        return Front(self.config, self.hypernet, tables, self.finalists, left)
 
     def choose_finalists(self) -> None:
         """Draws the finalists and scores them with the weights as they are."""
         front = self.front()
-        logits = front.logits(front.lam_range.grid(LAMS))
+        log_probs = front.log_probs(front.lam_range.grid(LAMS))
         cells = draw(
             front.space,
-            logits,
+            log_probs,
             self.config.discretise,
             self.config.finalists,
             front.costs_of,
             stream(self.config.seed, "finalists", 0),
         )
         (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
-        log_q = mixture(logits.double().log_softmax(dim=-1), cells)
+        log_q = mixture(log_probs, cells)
         self.finalists = Finalists(cells, nll.cpu(), log_q)
 
     def end_epoch(self) -> None:
@@ -201,12 +254,37 @@ class Searcher(Loop):
             [self.problem.lam_range.low, self.problem.lam_range.high], dtype=torch.float64
         )
         front = self.front()
-        logits = front.logits(lams)
+        log_probs = front.log_probs(lams)
         values = {
-            f"expected_{name}": front.tables[name].expected(logits.softmax(dim=-1)).tolist()
+            f"expected_{name}": front.tables[name].expected(log_probs.exp()).tolist()
             for name in self.config.costs
         }
-        return values | {"entropy": entropy(logits).tolist()}
+        return values | {"entropy": entropy(log_probs).tolist()}
+
+    def hessian(self) -> float:
+        """Largest eigenvalue of the validation bound's Hessian in the logits at the middle λ."""
+        problem, device = self.problem, self.processes.device
+        grid = problem.lam_range.grid(3)
+        middle = grid[len(grid) // 2][None]
+        unit = problem.lam_range.unit(middle).float().to(device)
+        val = problem.sample("val", self.step)
+        noise = val.relax_noise[:1]
+        val = val._replace(lams=middle.to(device), unit_lams=unit, relax_noise=noise)
+        weights = tuple(weight.detach() for weight in problem.weights)
+
+        def loss(logits: Tensor) -> Tensor:
+            return problem.evaluate(val, weights, self.problem.arch, logits=logits).objective
+
+        generator = stream(self.config.seed, "hessian", self.step)
+        value = top_eigenvalue(loss, self.hypernet(unit).detach(), generator)
+        (mean,) = self.processes.average([torch.tensor(value, dtype=torch.float64)])
+        return float(mean)
+
+    def row(self, seconds: float) -> dict[str, Any]:
+        row = super().row(seconds)
+        if self.keeper is not None:
+            row |= self.keeper.row()
+        return row | {"hessian": self.hessian()} if self.config.hessian else row
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
@@ -215,12 +293,19 @@ class Searcher(Loop):
             "arch_optimizer": self.arch_optimizer.state_dict(),
             "memory": [scores._asdict() for scores in self.memory],
             "finalists": self.finalists._asdict() if self.finalists else None,
+            "stage": self.stage,
+            "kept": self.problem.objective.kept,
+            "multipliers": self.keeper.multipliers if self.keeper else None,
             "tables": {
                 t.name: {"base": t.base, "table": t.table} for t in self.front().tables.values()
             },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        if state.get("stage"):
+            self._enter(state["stage"], state["kept"])
+        if self.keeper is not None:
+            self.keeper.set(state["multipliers"])
         super().restore(state)
         self.supernet.load_state_dict(state["supernet"])
         self.hypernet.load_state_dict(state["hypernet"])

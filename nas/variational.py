@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cells.chain import Chain
-from nas.elbo import Terms
 from nas.evidence import negative_log_likelihood
 from nas.examples import RunBatches, Task
 from nas.generated import build_weight_hypernet
 from nas.loop import Loop
 from nas.runtime import Processes, stream
+from nas.terms import Terms
 from nas.weight_config import NONE, WeightConfig
 from nas.weightnet import Posteriors, propagate
 
@@ -142,7 +142,7 @@ class WeightProblem:
         if not self.task.regression:
             right = (outputs.detach().argmax(dim=-1) == sample.y).float().mean()
         return Terms(
-            totals.mean(), nll.mean(), kl.mean()[None], zero, zero, objective, right
+            totals.mean(), nll.mean(), kl.mean()[None], zero, zero, zero, objective, right
         )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ def test_strongest_inputs_is_the_rule_of_darts(space) -> None:
     for seed in range(30):
         logits = random_logits(space, seed)
         expected = strongest_by_loops(space, logits.tolist())
-        assert discretise(space, logits, "strongest_inputs").tolist() == expected
+        log_probs = logits.log_softmax(dim=-1)
+        assert discretise(space, log_probs, "strongest_inputs").tolist() == expected
 
 
 def test_the_rules_differ_where_none_is_likely() -> None:
@@ -99,12 +100,39 @@ def test_the_rules_differ_where_none_is_likely() -> None:
     logits = torch.full((5, 3), 0.0, dtype=torch.float64)
     logits[0] = torch.tensor([1.0, 0.0, -9.0])  # P(a) = 0.73
     logits[1] = torch.tensor([2.0, 0.0, 1.9])  # P(a) = 0.49
+    logits = logits.log_softmax(dim=-1)
     assert discretise(space, logits, "most_probable")[:2].tolist() == [1, 0]
     assert discretise(space, logits, "strongest_inputs")[:2].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", SPACES)
+def test_the_threshold_keeps_what_is_above_it_and_two_inputs_at_most() -> None:
+    """Edges into node 2: rows 0 and 1; into node 3: rows 2 to 4."""
+    space = small_space(None)
+    probs = torch.full((5, 3), 0.3, dtype=torch.float64)
+    probs[0, 0], probs[1, 2] = 0.9, 0.84
+    probs[2, 0], probs[3, 2], probs[4, 0] = 0.86, 0.99, 0.95
+    probs[:, space.none] = 0.97  # the absent edge does not compete
+    assert discretise(space, probs.log(), "threshold").tolist() == [0, 1, 1, 2, 0]
+
+
+def test_a_cell_below_the_threshold_gets_its_likeliest_edge_to_the_last_node() -> None:
+    space = small_space(None, ("x", "y"))
+    probs = torch.full((10, 3), 0.3, dtype=torch.float64)
+    probs[0, 0], probs[3, 2], probs[2, 0], probs[4, 0] = 0.8, 0.7, 0.6, 0.8
+    probs[5, 0] = 0.9
+    expected = [1, 1, 1, 2, 1, 0, 1, 1, 1, 1]
+    assert discretise(space, probs.log(), "threshold").tolist() == expected
+
+
+PAIRS = [
+    (name, rule)
+    for name, space in SPACES.items()
+    for rule in RULES
+    if rule != "threshold" or space.inputs_per_node is None
+]
+
+
+@pytest.mark.parametrize(("name", "rule"), PAIRS)
 def test_choices_are_genotypes_and_a_batch_is_each_alone(name, rule) -> None:
     space = find_space(name)
     logits = random_logits(space, 3, 4, 5)

@@ -17,10 +17,11 @@ from cells.genotype import Genotype
 from cells.network import Network
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.elbo import NegativeElbo, Sample, entropy, kl_costs
+from nas.elbo import NegativeElbo, entropy, kl_costs
 from nas.hypernet import build_hypernet
 from nas.posterior import kl, to_gaussian
 from nas.relax import build_relaxation
+from nas.terms import Sample
 
 SKELETON = Skeleton(find_space("nasbench201"), 1, 3, 4, 4, 2, 1)
 PRICE, NUM_TRAIN, PRIOR_VARIANCE = 0.7, 50, 0.2

@@ -169,7 +169,7 @@ def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     alone = torch.cat([searcher.problem.likelihoods(cell[None], 1000) for cell in choices[:4]])
     torch.testing.assert_close(alone, nll[:4])
     lams = searcher.front().lam_range.grid(LAMS)
-    probs = searcher.front().logits(lams).double().softmax(dim=-1)
+    probs = searcher.front().log_probs(lams).exp()
     each = probs[:, torch.arange(6)[None], choices].prod(dim=2)  # (lams, n)
     torch.testing.assert_close(log_q.exp(), each.mean(dim=0), rtol=1e-5, atol=1e-12)
     few = searcher.problem.likelihoods(choices[:4], 64)

@@ -17,8 +17,9 @@ from cells.genotype import Genotype
 from cells.notation import read_genotype
 from cells.space import find_space
 from nas import checkpoint, front
+from nas.bounds import parse_bound
 from nas.config import SearchConfig
-from nas.front import BUDGET_GRID, Front, build_front_hypernet, parse_bound, read_rows
+from nas.front import BUDGET_GRID, Front, build_front_hypernet, read_rows
 from nas.hypernet import HYPERNETS
 
 ROOT = Path(__file__).parent.parent
@@ -177,12 +178,12 @@ def test_the_front_of_a_search_for_one_lam_holds_it_alone() -> None:
 
 
 @pytest.mark.parametrize("hypernet", HYPERNETS)
-def test_logits_need_no_gradient(hypernet: str) -> None:
+def test_log_probs_need_no_gradient(hypernet: str) -> None:
     """A view of a parameter, as a constant table gives, would need one even under no_grad."""
     some = random_front()
     config = dataclasses.replace(some.config, hypernet=hypernet)
     front = Front(config, build_front_hypernet(config, some.tables), some.tables)
-    assert not front.logits(front.lam_range.grid(3)).requires_grad
+    assert not front.log_probs(front.lam_range.grid(3)).requires_grad
 
 
 # -------------------------------------------------------------------- command line

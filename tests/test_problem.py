@@ -13,10 +13,10 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from nas.config import SearchConfig
 from nas.data import ImageData, Split, load_data
-from nas.elbo import Terms
 from nas.posterior import GaussianConv2d, GaussianLinear
 from nas.problem import Problem
 from nas.runtime import Processes
+from nas.terms import Terms
 
 TINY = SearchConfig(channels=4, num_cells=1, batch_size=32, epochs=4, device="cpu")
 
@@ -263,7 +263,7 @@ def test_several_lams_are_averaged(digits: ImageData) -> None:
 
     together, grads = evaluate([0, 1, 2])
     singles = [evaluate([i]) for i in range(3)]
-    same = (together.accuracy, together.weight_kl)
+    same = (together.accuracy, together.weight_kl, together.penalty)
     for term, *parts in zip(together, *(terms for terms, _ in singles), strict=True):
         torch.testing.assert_close(term, sum(parts) / 3)
         assert not torch.equal(parts[0], parts[1]) or any(term is other for other in same)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -160,9 +161,9 @@ def test_a_mixed_edge_is_the_weighted_sum_of_its_candidates() -> None:
     x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
     weights = torch.tensor([0.4, 0.3, 0.05, 0.05, 0.2], dtype=torch.float64)
     expected = sum(w * op(x) for w, op in zip(weights, edge.ops, strict=True))
-    torch.testing.assert_close(edge(State(x), weights, None), expected)
-    torch.testing.assert_close(edge(State(x), weights, 2), weights[2] * edge.ops[2](x))
-    assert edge(State(x), weights, space.none) is None
+    torch.testing.assert_close(edge(State(x), weights, range(len(space.ops))), expected)
+    torch.testing.assert_close(edge(State(x), weights, (2,)), weights[2] * edge.ops[2](x))
+    assert edge(State(x), weights, (space.none,)) is None
 
 
 @EACH_SPACE
@@ -252,3 +253,69 @@ def test_common_work_is_done_once_per_state() -> None:
     assert calls.count(nn.MaxPool2d) == states
     separable = 2 * 14  # the second half of each has a rectifier of its own
     assert calls.count(nn.ReLU) == 1 + states + separable  # both inputs are the stem
+
+
+def saved_bytes(supernet: Supernet, x: Tensor, **options: Any) -> int:
+    """Bytes that the forward pass keeps for the backward pass, parameters left out."""
+    own = {p.untyped_storage().data_ptr() for p in supernet.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    space = supernet.skeleton.space
+    weights = torch.full((space.num_edges, len(space.ops)), 0.1, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = supernet(x, weights, **options).sum()
+    assert loss.requires_grad  # the graph, and all that it keeps, is still there
+    return sum(kept.values())
+
+
+def test_a_quarter_of_the_channels_needs_less_than_0_4_of_the_memory() -> None:
+    skeleton = Skeleton(SPACES["darts"], 3, 10, 16, 16, 16, 3)
+    x = torch.randn(8, 3, 16, 16)
+    whole, quarter = (saved_bytes(Supernet(skeleton, partial), x) for partial in (1, 4))
+    assert quarter < 0.4 * whole
+
+
+def test_one_operation_per_edge_needs_a_fraction_of_the_memory() -> None:
+    skeleton = Skeleton(SPACES["darts"], 3, 10, 16, 16, 16, 3)
+    x, supernet = torch.randn(8, 3, 16, 16), Supernet(skeleton)
+    whole = saved_bytes(supernet, x)
+    one = saved_bytes(supernet, x, active=[4] * skeleton.space.num_edges)
+    assert one < 0.35 * whole
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_partial_channels_are_those_of_pc_darts(stride: int) -> None:
+    """Operations see the first quarter, the rest passes by, then channels are shuffled."""
+    space = SPACES["darts"]
+    edge = MixedEdge(space.ops, space.none, 8, stride, 4).double()
+    x = torch.randn(2, 8, 6, 6, dtype=torch.float64)
+    weights = torch.rand(8, dtype=torch.float64)
+    share = torch.tensor(0.3, dtype=torch.float64)
+    found = edge(State(x), weights, range(8), share)
+    mixed = sum(w * op(x[:, :2]) for w, op in zip(weights, edge.ops, strict=True))
+    rest = x[:, 2:] if stride == 1 else nn.functional.max_pool2d(x[:, 2:], 2)
+    whole = torch.cat([mixed, rest], dim=1)
+    order = [0, 2, 4, 6, 1, 3, 5, 7]  # the first of every group of two, then the second
+    torch.testing.assert_close(found, 0.3 * whole[:, order])
+
+
+def test_an_absent_edge_is_absent_with_partial_channels_too() -> None:
+    space = SPACES["darts"]
+    edge = MixedEdge(space.ops, space.none, 8, 1, 4)
+    assert edge(State(torch.randn(1, 8, 4, 4)), torch.ones(8), (space.none,)) is None
+
+
+def test_the_share_of_an_edge_weighs_all_of_it() -> None:
+    space = SPACES["nasbench201"]
+    supernet = Supernet(Skeleton(space, 3, 5, 8, 8, 4, 1)).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    weights = torch.rand(space.num_edges, len(space.ops), dtype=torch.float64)
+    shares = torch.rand(space.num_edges, dtype=torch.float64)
+    expected = supernet(x, weights * shares[:, None])
+    torch.testing.assert_close(supernet(x, weights, shares=shares), expected)

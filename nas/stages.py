@@ -1,0 +1,53 @@
+"""Stages of a search: fewer candidates and more channels from one to the next, as in DrNAS.
+
+Chen, Wang, Cheng, Tang, Hsieh: DrNAS: Dirichlet neural architecture search (2021), section 3.3.
+"""
+
+import torch
+from torch import Tensor
+
+from cells.supernet import MixedEdge, Supernet
+
+
+def prune(log_probs: Tensor, none: int, keep: int) -> Tensor:
+    """The candidates that stay on every edge.
+
+    Those of largest expected weight at any λ stay, so that no λ loses what it likes best by the
+    taste of the others. `none` stays besides: it costs nothing, and says what an edge is worth.
+
+    Args:
+        log_probs: (lams, edges, ops), −∞ for candidates that are gone already.
+        none: column of the absent edge.
+        keep: number of other operations on every edge, >= 1, at most as many as are left.
+
+    Returns:
+        (edges, keep + 1) int64, increasing column numbers.
+    """
+    best = log_probs.amax(dim=0)
+    best[:, none] = torch.inf
+    return best.argsort(dim=1, descending=True, stable=True)[:, : keep + 1].sort(dim=1).values
+
+
+@torch.no_grad()
+def widen(wide: Supernet, narrow: Supernet) -> None:
+    """Gives a supernet whose operations see more channels the weights of one where they see fewer.
+
+    New channels are copies of old ones in turn, and what reads a channel that has copies is divided
+    by their number (Chen, Goodfellow, Shlens: Net2Net, 2016): the wide operation does with copies
+    of the input what the narrow one does with the input.
+    """
+    for old, new in zip(_edges(narrow), _edges(wide), strict=True):
+        copies = new.channels // old.channels
+        for source, target in zip(old.parameters(), new.parameters(), strict=True):
+            repeats = [new // old for new, old in zip(target.shape, source.shape, strict=True)]
+            reads = repeats[1] if target.ndim > 1 else 1  # 1 where each channel has its own kernel
+            target.copy_(source.repeat(repeats) / reads)
+            assert set(repeats) <= {1, copies}
+    inside = {id(p) for edge in _edges(wide) for p in edge.parameters()}
+    for source, target in zip(narrow.parameters(), wide.parameters(), strict=True):
+        if id(target) not in inside:
+            target.copy_(source)
+
+
+def _edges(supernet: Supernet) -> list[MixedEdge]:
+    return [module for module in supernet.modules() if isinstance(module, MixedEdge)]
