@@ -51,7 +51,7 @@ class SearchConfig:
 
     # Space
     space: str = "nasbench201"
-    """Search space: darts or nasbench201."""
+    """Search space: darts, darts_free (any number of inputs per node) or nasbench201."""
     channels: int = 16
     """Width of the first cells; each of the two reductions doubles it."""
     num_cells: int = 3

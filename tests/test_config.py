@@ -45,7 +45,7 @@ def refused(**values: Any) -> str:
         ),
         # names
         ({"space": "dart"}, ["search space 'dart'", "did you mean 'darts'"]),
-        ({"space": "x"}, ["search space 'x'", "choose from darts, nasbench201"]),
+        ({"space": "x"}, ["search space 'x'", "choose from darts, darts_free, nasbench201"]),
         ({"costs": ("parms",)}, ["cost 'parms'", "did you mean 'params'"]),
         ({"hypernet": "gibs"}, ["hypernetwork 'gibs'", "did you mean 'gibbs'"]),
         ({"relax": "gumble"}, ["relaxation 'gumble'", "did you mean 'gumbel'"]),

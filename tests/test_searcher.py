@@ -111,8 +111,9 @@ def test_every_cost_and_order(
 
 
 @pytest.mark.parametrize("order", ["first", "second", "exact"])
-def test_the_cells_of_darts(digits: ImageData, order: str) -> None:
-    changes = {"space": "darts", "channels": 2, "num_cells": 2, "relax": "gumbel_example"}
+@pytest.mark.parametrize("space", ["darts", "darts_free"])
+def test_the_cells_of_darts(digits: ImageData, space: str, order: str) -> None:
+    changes = {"space": space, "channels": 2, "num_cells": 2, "relax": "gumbel_example"}
     check_one_step(make(digits, **changes, order=order, lams_per_step=2))
 
 
