@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cells.cost import COSTS
+from cells.cost import COSTS, LAM_UNITS
 from cells.errors import InputError, unknown
 from cells.space import SPACES
 from nas.complexity import LambdaRange
@@ -27,7 +27,7 @@ FREE = ("device", "data_root")
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """One architecture search. λ is in nats per example (docs/design.md)."""
+    """One architecture search. λ is in nats per example and unit of cost (docs/design.md)."""
 
     # Data
     data: str = "digits"
@@ -68,6 +68,9 @@ class SearchConfig:
     """Low end of the range of λ (one per cost, or one for all)."""
     lam_high: tuple[float, ...] = (10.0,)
     """High end of the range of λ (one per cost, or one for all)."""
+    lam_unit: str = "range"
+    """What λ is paid for: range (from the space's cheapest architecture to its dearest), or raw (a
+    parameter, a multiply–add, a microsecond: λ is then some 1e-8 to 1e-4). kl is always KL / N."""
     lams_per_step: int = 1
     """λs drawn at every step; the step's loss is their mean."""
     latency_batch: int = 1
@@ -181,6 +184,7 @@ class SearchConfig:
             ("hypernetwork", self.hypernet, HYPERNETS),
             ("relaxation", self.relax, RELAXATIONS),
             ("temperature schedule", self.temperature_schedule, SCHEDULES),
+            ("unit of λ", self.lam_unit, LAM_UNITS),
             ("discretisation rule", self.discretise, RULES),
             ("weights", self.weights, WEIGHTS),
             ("order", self.order, ORDERS),

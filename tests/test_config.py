@@ -50,6 +50,7 @@ def refused(**values: Any) -> str:
         ({"hypernet": "gibs"}, ["hypernetwork 'gibs'", "did you mean 'gibbs'"]),
         ({"relax": "gumble"}, ["relaxation 'gumble'", "did you mean 'gumbel'"]),
         ({"temperature_schedule": "lin"}, ["schedule 'lin'", "did you mean 'linear'"]),
+        ({"lam_unit": "row"}, ["unit of λ 'row'", "did you mean 'raw'"]),
         ({"discretise": "probable"}, ["rule 'probable'", "did you mean 'most_probable'"]),
         ({"weights": "gauss"}, ["weights 'gauss'", "did you mean 'gaussian'"]),
         ({"order": "third"}, ["order 'third'", "choose from first, second, exact"]),

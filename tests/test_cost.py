@@ -125,6 +125,14 @@ def test_unit_scale_runs_from_the_cheapest_to_the_dearest(space: SearchSpace, na
     torch.testing.assert_close(unit.totals(choices), expected)
 
 
+def test_raw_costs_are_pieces_and_microseconds() -> None:
+    for name, scale in (("params", 1), ("flops", 1), ("latency", 1000)):
+        table = CostTable(name, 7.0, torch.rand(3, 3, dtype=torch.float64))
+        pieces, base = table.priced("raw")
+        assert torch.equal(pieces, scale * table.table) and base == scale * 7.0
+        assert torch.equal(table.priced("range")[0], table.unit()[0])
+
+
 def test_unit_scale_of_nasbench201_by_hand() -> None:
     """Cheapest: any cell without convolutions. Dearest: six 3×3 convolutions."""
     params = cost_table("params", small(SPACES["nasbench201"]))

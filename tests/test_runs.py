@@ -81,7 +81,7 @@ OTHER = {
         "data": "mnist", "space": "darts", "hypernet": "linear",
         "relax": "softmax", "temperature_schedule": "constant", "weights": "gaussian",
         "discretise": "strongest_inputs", "order": "second", "precision": "bfloat16",
-        "estimator": "score", "trained_cells": "prior",
+        "estimator": "score", "trained_cells": "prior", "lam_unit": "raw",
     },
     tuple: {"costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,)},
     type(None): {
