@@ -68,6 +68,22 @@ class CostTable:
             raise InputError(f"every cell costs the same {self.name}: choose another cost")
         return self.table / span, (self.base - self.low) / span
 
+    def raw(self) -> tuple[Tensor, float]:
+        """Table and base of the same cost by the piece: parameters, multiply–adds, microseconds."""
+        scale = 1e3 if self.name == "latency" else 1.0
+        return scale * self.table, scale * self.base
+
+    def priced(self, lam_unit: str) -> tuple[Tensor, float]:
+        """Table and base of what λ multiplies.
+
+        Args:
+            lam_unit: a name in `LAM_UNITS`.
+
+        Raises:
+            InputError: as `unit`, for `"range"`.
+        """
+        return {"range": self.unit, "raw": self.raw}[lam_unit]()
+
 
 @dataclass(frozen=True)
 class Site:
@@ -196,6 +212,9 @@ def fitted_table(
 
 
 COSTS = ("params", "flops", "latency", "kl")
+LAM_UNITS = ("range", "raw")
+"""What λ is the price of: a space's whole range of costs, or one parameter, multiply–add or
+microsecond."""
 
 
 def cost_table(

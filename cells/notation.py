@@ -1,8 +1,9 @@
-"""The three ways of writing a genotype down.
+"""The four ways of writing a genotype down.
 
 * JSON, versioned (`Genotype.to_json`, `Genotype.from_json`);
 * the text of quark0/darts, `Genotype(normal=[('sep_conv_3x3', 1), …], …)`;
-* the string of NAS-Bench-201, `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|`.
+* the string of NAS-Bench-201, `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|`;
+* the lists of Intelligent-Systems-Phystech/DARTS-CC, `[[[6, 7], …], [[5, 3], …]]`, only read.
 
 The readers are as strict as those of JSON: they never evaluate anything.
 """
@@ -15,12 +16,22 @@ from typing import Any
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype, read_edge
 from cells.space import SPACES
-from cells.strict_json import MAX_BYTES, TOO_LONG, check_text, show, typed
+from cells.strict_json import MAX_BYTES, TOO_LONG, check_text, load_json, show, typed
 
 FOLDER = Path(__file__).parent.parent / "genotypes"
 """Published and discovered cells, readable by name."""
 
 _DARTS = re.compile(r"\s*(\w+\s*=\s*)?Genotype\s*\(")
+_DARTS_CC_OPS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "none",
+)
 _DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\"]*")
 
 
@@ -29,7 +40,8 @@ def read_genotype(source: str | Path) -> Genotype:
 
     Args:
         source: the name of a file under `genotypes/` (`"DARTS_V2"`); the path of a file that
-            holds JSON, a DARTS text or a NAS-Bench-201 string; or one of the latter two itself.
+            holds JSON, a DARTS text, a NAS-Bench-201 string or the lists of DARTS-CC; or a DARTS
+            text or NAS-Bench-201 string itself.
 
     Raises:
         InputError: if there is no such file or name, or what it holds is not a genotype.
@@ -157,12 +169,49 @@ def from_nasbench201(text: str) -> Genotype:
     return Genotype.from_choices(space, [space.ops.index(op) for op in found.groups()])
 
 
+def from_darts_cc(text: str) -> Genotype:
+    """Reads `[reduce, normal]`: for each inner node the operation on the edge from every state.
+
+    A node's list has an index into `_DARTS_CC_OPS` for each earlier state, the two inputs first.
+
+    Raises:
+        InputError: for anything else.
+    """
+    bad = InputError(f"not the lists [reduce, normal] of DARTS-CC: {show(text)}")
+    match load_json(text):
+        case [list(reduce), list(normal)]:
+            pass
+        case _:
+            raise bad
+    space = SPACES["darts_free"]
+    cells = {"normal": normal, "reduce": reduce}
+    choices = []
+    for kind in space.kinds:
+        if len(cells[kind]) != space.num_nodes:
+            raise bad
+        for target, node in enumerate(cells[kind], space.num_inputs):
+            if len(typed(node, list, f"a node of cell {kind!r}")) != target:
+                raise InputError(
+                    f"node {target} of cell {kind!r} wants {target} operations, got {len(node)}"
+                )
+            for number in node:
+                if not 0 <= typed(number, int, "an operation") < len(_DARTS_CC_OPS):
+                    raise InputError(
+                        f"operation {number} of cell {kind!r} is unknown: 0 to 7 are "
+                        + ", ".join(_DARTS_CC_OPS)
+                    )
+                choices.append(space.ops.index(_DARTS_CC_OPS[number]))
+    return Genotype.from_choices(space, choices)
+
+
 def _read_text(text: str) -> Genotype:
     if _DARTS.match(text):
         return from_darts(text)
     if text.lstrip().startswith("|"):
         return from_nasbench201(text)
-    if text.lstrip().startswith(("{", "[")):
+    if text.lstrip().startswith("["):
+        return from_darts_cc(text)
+    if text.lstrip().startswith("{"):
         return Genotype.from_json(text)
     raise InputError(f"neither JSON nor a DARTS text nor a NAS-Bench-201 string: {show(text)}")
 

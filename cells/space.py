@@ -1,7 +1,7 @@
 """Search spaces: which cells exist, how their nodes are joined, what may stand on an edge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cells.errors import unknown
@@ -73,29 +73,33 @@ class SearchSpace:
         return self.kinds.index(kind) * len(self.cell_edges)
 
 
+# Liu, Simonyan, Yang: DARTS (2019), section 3.1.
+_DARTS = SearchSpace(
+    name="darts",
+    ops=(
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    ),
+    kinds=("normal", "reduce"),
+    num_inputs=2,
+    num_nodes=4,
+    inputs_per_node=2,
+    concat=True,
+    stem_multiplier=3,
+)
+
 SPACES: dict[str, SearchSpace] = {
     space.name: space
     for space in (
-        # Liu, Simonyan, Yang: DARTS (2019), section 3.1.
-        SearchSpace(
-            name="darts",
-            ops=(
-                "none",
-                "max_pool_3x3",
-                "avg_pool_3x3",
-                "skip_connect",
-                "sep_conv_3x3",
-                "sep_conv_5x5",
-                "dil_conv_3x3",
-                "dil_conv_5x5",
-            ),
-            kinds=("normal", "reduce"),
-            num_inputs=2,
-            num_nodes=4,
-            inputs_per_node=2,
-            concat=True,
-            stem_multiplier=3,
-        ),
+        _DARTS,
+        # Any number of inputs per node, none included: the small cells of DARTS-CC.
+        replace(_DARTS, name="darts_free", inputs_per_node=None),
         # Dong, Yang: NAS-Bench-201 (2020), section 2.1.
         SearchSpace(
             name="nasbench201",

@@ -2,39 +2,51 @@
 
     python -m experiments.small_protocol cifar10 --out runs/small-cifar10 --seeds 0 1 2
     python -m experiments.small_protocol fashion --share 0.1 --seeds 0
+    python -m experiments.small_protocol cifar10 --published genotypes.json
 
 The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 100 of retraining.
 Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
-epoch. `--share` takes a part of all epochs where there is no GPU. Whoever runs the command again
-goes on where it stopped.
+epoch. `--published` names a file of DARTS-CC's own cells, which are retrained like all others
+(`published_cells` says what it holds). `--share` takes a part of all epochs where there is no GPU.
+Whoever runs the command again goes on where it stopped.
 """
 
+import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.notation import read_genotype
+from cells.notation import from_darts_cc, read_genotype
 from cells.space import SearchSpace, find_space
+from cells.strict_json import load_json, show
+from experiments.records import finished
 from nas.commandline import Parser
 from nas.config import SearchConfig
 from nas.front import Front
 from nas.presets import PRESETS
 from nas.recipe import RetrainConfig, read_retraining
 from nas.retrainer import retrain
-from nas.runs import read_config, read_run
+from nas.runs import read_config
 from nas.runtime import run_script
-from nas.search import search
 
 LAMS = 5
 DARTS = "DARTS_V2"
 RANDOM_SHARES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 """Probability of a convolution on an edge of a random cell, one cell each."""
+PUBLISHED = {"fashion": "mini_fmnist"}
+"""Networks of DARTS-CC by data; `mini_cifar` for all other data."""
+_PUBLISHED_NAMES = re.compile(
+    r"genotype_(?P<seed>\d+)_(?P<unit_lam>[01]_\d+)|darts_genotype_(?P<darts_seed>\d+)"
+    r"|random_genotype_\d+"
+)
 
 SEARCH = replace(
     PRESETS["cifar10"],
@@ -84,14 +96,68 @@ def random_cell(space: SearchSpace, share: float, draw: random.Random) -> Genoty
     return Genotype.from_choices(space, choices)
 
 
+class Entry(NamedTuple):
+    """One cell of the comparison."""
+
+    kind: str
+    """Where it comes from."""
+    lam: float | None
+    """The λ that found it, in the unit of its search; None if there was none."""
+    name: str
+    """Of the folder of its retraining."""
+    seeds: tuple[int, ...]
+    """Seeds it is retrained with: that of its search, or all for a cell that has none."""
+    genotype: Genotype
+
+
+def published_cells(file: Path, data: str, seeds: Sequence[int]) -> list[Entry]:
+    """DARTS-CC's committed cells for some data.
+
+    Args:
+        file: a JSON list of objects with `net` (`mini_cifar` or `mini_fmnist`; others are passed
+            over), `name` as in DARTS-CC's folder `configs` (`genotype_50_0_25` was found with seed
+            50 at a quarter of the range of log λ, `darts_genotype_50` without λ; there is
+            `random_genotype_7`, too), `reduce` and `normal`, a list of numbers of operations for
+            each node.
+        data: name of the data set.
+        seeds: for random cells.
+
+    Raises:
+        InputError: if the file is not there or holds something else, or no cells for these data.
+    """
+    try:
+        rows = load_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"cannot read DARTS-CC's cells in {file}: {error}") from None
+    wanted, entries = PUBLISHED.get(data, "mini_cifar"), []
+    lams = PRESETS["darts-cc"].lam_range()
+    for row in rows if isinstance(rows, list) else [rows]:
+        match row:
+            case {"net": str(net), "name": str(name), "reduce": reduce, "normal": normal}:
+                found = _PUBLISHED_NAMES.fullmatch(name)
+            case _:
+                raise InputError(f"{file} is no list of DARTS-CC's cells: {show(row)}")
+        if net != wanted:
+            continue
+        if found is None:
+            raise InputError(f"{file} has an unknown name of a cell: {show(name)}")
+        genotype = replace(from_darts_cc(json.dumps([reduce, normal])), name=name)
+        kind, lam, own = "DARTS-CC, random", None, tuple(seeds)
+        if found["darts_seed"] is not None:
+            kind, own = "DARTS-CC, DARTS", (int(found["darts_seed"]),)
+        elif found["seed"] is not None:
+            kind, own = "DARTS-CC", (int(found["seed"]),)
+            unit_lam = float(found["unit_lam"].replace("_", "."))
+            lam = float(lams.lam(torch.tensor([[unit_lam]], dtype=torch.float64)))
+        entries.append(Entry(kind, lam, f"darts-cc-{name}", own, genotype))
+    if not entries:
+        raise InputError(f"{file} has no cells of {wanted!r}, those for the data {data!r}")
+    return entries
+
+
 def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
     """The cells of five λs, evenly spaced in unit position, of a search that is run if need be."""
-    if not folder.exists():
-        search(config, folder)
-    elif not (folder / "front.csv").is_file():
-        former, state = read_run(folder)
-        search(former, folder, state=state)
-    front = Front.load(folder)
+    front = Front.load(finished(config, folder))
     lams = front.lam_range.grid(LAMS)
     cells = front.choices(lams).tolist()
     return [front.genotype(lam, cell) for lam, cell in zip(lams.tolist(), cells, strict=True)]
@@ -117,36 +183,45 @@ def curve(points: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 def protocol(
-    data: str, data_root: Path, out: Path, seeds: Sequence[int], share: float
+    data: str,
+    data_root: Path,
+    out: Path,
+    seeds: Sequence[int],
+    share: float,
+    published: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Searches and retrains all that the table needs.
 
+    Args:
+        published: file of DARTS-CC's cells, see `published_cells`.
+
     Returns:
-        One row per network: `kind`, `lam` (None but for ours), `params`, `accuracies` by seed.
+        One row per cell: `kind`, `lam` (None where there is none), `params`, `accuracies` by seed.
     """
+    others = [] if published is None else published_cells(published, data, seeds)  # refused first
     settings = {"data": data, "data_root": str(data_root)}
     search_config = replace(shortened(SEARCH, share), **settings)
     recipe = replace(shortened(RETRAIN, share), **settings, seeds=tuple(seeds))
     space = find_space(SEARCH.space)
     draw = random.Random(0)
-    cells: list[tuple[str, float | None, str, Genotype]] = []
+    entries = []
     for seed in seeds:
         config = replace(search_config, seed=seed)
         for number, genotype in enumerate(searched(config, out / f"search-seed{seed}")):
             lam = (genotype.lam or {})[config.costs[0]]
-            cells.append(("ours", lam, f"ours-seed{seed}-{number}", genotype))
+            entries.append(Entry("ours", lam, f"ours-seed{seed}-{number}", (seed,), genotype))
     for number, convolutions in enumerate(RANDOM_SHARES):
-        cells.append(("random", None, f"random-{number}", random_cell(space, convolutions, draw)))
-    cells.append(("DARTS", None, DARTS, read_genotype(DARTS)))
+        genotype = random_cell(space, convolutions, draw)
+        entries.append(Entry("random", None, f"random-{number}", recipe.seeds, genotype))
+    entries.append(Entry("DARTS", None, DARTS, recipe.seeds, read_genotype(DARTS)))
     rows = []
-    for kind, lam, name, genotype in cells:
-        # A cell found with one seed is retrained with that one: as many networks as seeds for all.
-        own = (int(name.split("seed")[1].split("-")[0]),) if kind == "ours" else recipe.seeds
-        result = retrained(genotype, replace(recipe, seeds=own), out / "retrained" / name)
+    for entry in entries + others:
+        folder = out / "retrained" / entry.name
+        result = retrained(entry.genotype, replace(recipe, seeds=entry.seeds), folder)
         rows.append(
             {
-                "kind": kind,
-                "lam": lam,
+                "kind": entry.kind,
+                "lam": entry.lam,
                 "params": result["costs"]["params"],
                 "accuracies": result["test_accuracy"],
             }
@@ -155,7 +230,11 @@ def protocol(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The networks by size, with what a random cell of that size reaches, in Markdown."""
+    """The networks by size, with what a random cell of that size reaches, in Markdown.
+
+    Random cells are those with two inputs per node, as ours have them. A λ of DARTS-CC is the
+    price of one parameter.
+    """
     points = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
     chance = curve(points)
     low, high = min(p for p, _ in points), max(p for p, _ in points)
@@ -172,6 +251,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         spread = row["accuracies"]
         std = f" ± {100 * float(np.std(spread, ddof=1)):.2f}" if len(spread) > 1 else ""
         lam = "" if row["lam"] is None else f"{row['lam']:.3g}"
+        lam += " / parameter" if row["kind"] == "DARTS-CC" else ""
         lines.append(
             f"| {row['kind']} | {lam} | {row['params']:,} | {100 * mean:.2f}{std} | {ahead} |"
         )
@@ -187,12 +267,19 @@ def _command() -> None:
     parser.add_argument("--out", type=Path, help="folder to keep (default runs/small-DATA)")
     parser.add_argument("--data-root", type=Path, default=Path(SEARCH.data_root))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--published",
+        type=Path,
+        metavar="FILE",
+        help="JSON file of DARTS-CC's cells, for more rows",
+    )
     parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
     args = parser.parse_args()
     if not 0 < args.share <= 1:
         raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
     out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
-    print(table(protocol(args.data, args.data_root, out, args.seeds, args.share)))
+    rows = protocol(args.data, args.data_root, out, args.seeds, args.share, args.published)
+    print(table(rows))
 
 
 def main() -> None:

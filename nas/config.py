@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cells.cost import COSTS
+from cells.cost import COSTS, LAM_UNITS
 from cells.errors import InputError, unknown
 from cells.space import SPACES
 from nas.bounds import parse_bound
@@ -23,7 +23,7 @@ FREE = ("device", "data_root")
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(MethodConfig):
-    """One architecture search. λ is in nats per example (docs/design.md)."""
+    """One architecture search. λ is in nats per example and unit of cost (docs/design.md)."""
 
     # Data
     data: str = "digits"
@@ -47,7 +47,7 @@ class SearchConfig(MethodConfig):
 
     # Space
     space: str = "nasbench201"
-    """Search space: darts or nasbench201."""
+    """Search space: darts, darts_free (any number of inputs per node) or nasbench201."""
     channels: int = 16
     """Width of the first cells; each of the two reductions doubles it."""
     num_cells: int = 3
@@ -64,6 +64,9 @@ class SearchConfig(MethodConfig):
     """Low end of the range of λ (one per cost, or one for all)."""
     lam_high: tuple[float, ...] = (10.0,)
     """High end of the range of λ (one per cost, or one for all)."""
+    lam_unit: str = "range"
+    """What λ is paid for: range (from the space's cheapest architecture to its dearest), or raw (a
+    parameter, a multiply–add, a microsecond: λ is then some 1e-8 to 1e-4). kl is always KL / N."""
     lams_per_step: int = 1
     """λs drawn at every step; the step's loss is their mean."""
     latency_batch: int = 1
@@ -124,6 +127,7 @@ class SearchConfig(MethodConfig):
         super().__post_init__()
         named: list[tuple[str, str, Collection[str]]] = [
             ("search space", self.space, SPACES),
+            ("unit of λ", self.lam_unit, LAM_UNITS),
             ("trained cells", self.trained_cells, TRAINED_CELLS),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
@@ -138,6 +142,11 @@ class SearchConfig(MethodConfig):
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"warmup_epochs must be at most epochs ({self.epochs}), got {self.warmup_epochs}"
+            )
+        if self.price == "product" and (self.lam_unit != "raw" or "kl" in self.costs):
+            raise InputError(
+                "price 'product' takes the logarithm of a cost in its own unit, above e: add "
+                "--lam-unit raw, and no cost 'kl'"
             )
         self._check_op_probs()
         self._check_space()

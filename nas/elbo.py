@@ -71,8 +71,8 @@ class NegativeElbo(nn.Module):
     ) -> None:
         """
         Args:
-            tables: (num_costs, edges, ops), unit costs of the operations.
-            offsets: (num_costs,), unit costs of the network around them.
+            tables: (num_costs, edges, ops), costs of the operations in the units of the λs.
+            offsets: (num_costs,), costs of the network around them, alike.
             kl_column: which of the costs is the KL of the weights, taken from them each time.
             kl_scale: 1 / N for N training examples.
             prior_variance: σ₀² of the weights' prior.
@@ -164,7 +164,8 @@ class NegativeElbo(nn.Module):
             arch_logits: (num_lams, edges, columns) in the place of the hypernetwork's.
             even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but
                 the gradients of large λs, which are proportional to λ, do not drown those of small
-                ones where all of them share the hypernetwork's parameters.
+                ones where all of them share the hypernetwork's parameters. A λ for a single
+                parameter is so small that all weights are 1.
         """
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)

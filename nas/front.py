@@ -203,16 +203,16 @@ def build_front_hypernet(config: SearchConfig, tables: Mapping[str, CostTable]) 
     """Builds a search's hypernetwork at its initial parameters.
 
     The Gibbs form starts from the solution for no knowledge of accuracy, β = λ·c / κ with c the
-    unit cost: at it the pulls of cost and of KL(q(γ|λ) ‖ uniform) cancel for every λ, and the
-    scores are free to learn from the likelihood alone. That holds for categorical operations; for
-    others it starts with the form's own, gentle β.
+    cost in λ's unit: at it the pulls of cost and of KL(q(γ|λ) ‖ uniform) cancel for every λ, and
+    the scores are free to learn from the likelihood alone. That holds for categorical operations
+    and a price that adds; otherwise it starts with the form's own, gentle β.
     """
     space = find_space(config.space)
     betas = None
-    categorical = RELAXATIONS[config.relax].categorical
-    if categorical and config.arch_kl > 0 and "kl" not in config.costs:
-        unit = torch.stack([tables[name].unit()[0] for name in config.costs])
-        widest = (unit.amax(dim=2) - unit.amin(dim=2)).amax(dim=1)
+    balanced = RELAXATIONS[config.relax].categorical and config.price == "additive"
+    if balanced and config.arch_kl > 0 and "kl" not in config.costs:
+        priced = torch.stack([tables[name].priced(config.lam_unit)[0] for name in config.costs])
+        widest = (priced.amax(dim=2) - priced.amin(dim=2)).amax(dim=1)
         lam_range = config.lam_range()
         ends = torch.tensor([lam_range.low, lam_range.high], dtype=torch.float64).T
         betas = widest[:, None] * ends / config.arch_kl

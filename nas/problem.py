@@ -173,7 +173,7 @@ class Problem:
         config, device = self.config, self.processes.device
         # The columns of `kl` are zero here: they follow from the weights at every step.
         units = [
-            self.tables[name].unit()
+            self.tables[name].priced(config.lam_unit)
             if name in MEASURED
             else (torch.zeros_like(self.tables[name].table), 0.0)
             for name in config.costs

@@ -15,7 +15,8 @@ class Terms(NamedTuple):
     nll: Tensor
     """Mean negative log-likelihood, nats per example, a scalar."""
     costs: Tensor
-    """Expected cost of each kind, (num_costs,), in the unit of the tables; KL / N for `kl`."""
+    """Expected cost of each kind, (num_costs,), in the unit of its λ: 0 cheapest … 1 dearest, or
+    parameters, multiply–adds, microseconds; KL / N for `kl`."""
     arch_kl: Tensor
     """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
     weight_kl: Tensor
@@ -23,7 +24,7 @@ class Terms(NamedTuple):
     penalty: Tensor
     """What regulariser and multipliers add, a scalar."""
     objective: Tensor
-    """What is minimised: the total, or with `even` the totals over 1 + Σλ; a scalar."""
+    """What is minimised: the total, or with `even` the totals over the factor of their price."""
     accuracy: Tensor
     """Share of examples classified correctly, a scalar without gradient."""
 

@@ -13,7 +13,7 @@ from cells.space import SPACES
 from nas.config import SearchConfig, config_from_dict
 from nas.hypernet import HYPERNETS
 from nas.presets import PRESETS
-from nas.relax import RELAXATIONS
+from nas.relax import RELAXATIONS, temperature
 
 NAN, INF = math.nan, math.inf
 
@@ -45,11 +45,12 @@ def refused(**values: Any) -> str:
         ),
         # names
         ({"space": "dart"}, ["search space 'dart'", "did you mean 'darts'"]),
-        ({"space": "x"}, ["search space 'x'", "choose from darts, nasbench201"]),
+        ({"space": "x"}, ["search space 'x'", "choose from darts, darts_free, nasbench201"]),
         ({"costs": ("parms",)}, ["cost 'parms'", "did you mean 'params'"]),
         ({"hypernet": "gibs"}, ["hypernetwork 'gibs'", "did you mean 'gibbs'"]),
         ({"relax": "gumble"}, ["relaxation 'gumble'", "did you mean 'gumbel'"]),
         ({"temperature_schedule": "lin"}, ["schedule 'lin'", "did you mean 'linear'"]),
+        ({"lam_unit": "row"}, ["unit of λ 'row'", "did you mean 'raw'"]),
         ({"discretise": "probable"}, ["rule 'probable'", "did you mean 'most_probable'"]),
         ({"weights": "gauss"}, ["weights 'gauss'", "did you mean 'gaussian'"]),
         ({"order": "third"}, ["order 'third'", "choose from first, second, exact"]),
@@ -200,6 +201,7 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
         "mnist": "mnist",
         "fashion": "fashion",
         "cifar10": "cifar10",
+        "darts-cc": "cifar10",
         "nasbench201": "cifar10",
     }
     # The search of the DARTS paper, section 3.1 and appendix A.1.
@@ -209,3 +211,17 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
     assert (darts.w_weight_decay, darts.w_grad_clip, darts.w_lr_min) == (3e-4, 5, 0.001)
     assert (darts.arch_lr, darts.arch_beta1, darts.arch_beta2) == (3e-4, 0.5, 0.999)
     assert (darts.arch_weight_decay, darts.val_fraction, darts.relax) == (1e-3, 0.5, "softmax")
+    # DARTS-CC, configs/mini_cifar_hyper_final/cifar_hyper.cfg; Adam's rates in its controller.
+    theirs = PRESETS["darts-cc"]
+    assert (theirs.num_cells, theirs.channels, theirs.batch_size, theirs.epochs) == (3, 16, 64, 50)
+    assert (theirs.w_lr, theirs.w_lr_min, theirs.w_momentum) == (0.025, 0.001, 0.9)
+    assert (theirs.w_weight_decay, theirs.w_grad_clip, theirs.val_fraction) == (3e-4, 5, 0.5)
+    assert (theirs.arch_lr, theirs.arch_beta1, theirs.arch_beta2) == (1e-3, 0.5, 0.999)
+    assert (theirs.arch_weight_decay, theirs.arch_kl, theirs.cutout) == (1e-3, 0, 0)
+    assert (theirs.hypernet, theirs.knots, theirs.lams_per_step) == ("piecewise", 5, 1)
+    assert (theirs.lam_range().low, theirs.lam_range().high) == ((1e-8,), (1e-4,))
+    assert (theirs.costs, theirs.lam_unit, theirs.order) == (("params",), "raw", "second")
+    temperatures = [  # 1.0 − 0.016 for each epoch
+        temperature(epoch / 50, theirs.temperature, theirs.temperature_end) for epoch in range(50)
+    ]
+    assert temperatures == pytest.approx([1 - 0.016 * epoch for epoch in range(50)])

@@ -3,7 +3,11 @@
 import csv
 import gzip
 import itertools
+import json
 import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +22,7 @@ from cells.cost import CostTable, cost_table, fitted_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
-from cells.notation import from_nasbench201, read_genotype
+from cells.notation import from_darts_cc, from_nasbench201, read_genotype
 from cells.space import SPACES, SearchSpace
 
 EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
@@ -121,6 +125,14 @@ def test_unit_scale_runs_from_the_cheapest_to_the_dearest(space: SearchSpace, na
     torch.testing.assert_close(unit.totals(choices), expected)
 
 
+def test_raw_costs_are_pieces_and_microseconds() -> None:
+    for name, scale in (("params", 1), ("flops", 1), ("latency", 1000)):
+        table = CostTable(name, 7.0, torch.rand(3, 3, dtype=torch.float64))
+        pieces, base = table.priced("raw")
+        assert torch.equal(pieces, scale * table.table) and base == scale * 7.0
+        assert torch.equal(table.priced("range")[0], table.unit()[0])
+
+
 def test_unit_scale_of_nasbench201_by_hand() -> None:
     """Cheapest: any cell without convolutions. Dearest: six 3×3 convolutions."""
     params = cost_table("params", small(SPACES["nasbench201"]))
@@ -178,10 +190,63 @@ def test_published_costs_of_all_cells(data_file) -> None:
         assert multiply_adds(network) == round(1e6 * float(rows[i]["flops_M"])) - BIAS
 
 
-def test_darts_v2_as_published() -> None:
-    # Liu, Simonyan, Yang 2019, table 1: 3.3 million; quark0/darts builds 3 349 342.
-    skeleton = Skeleton(SPACES["darts"], 3, 10, 32, 32, 36, 20)
-    assert cost_table("params", skeleton).total(read_genotype("DARTS_V2").choices()) == 3_349_342
+def test_darts_as_published() -> None:
+    # Liu, Simonyan, Yang 2019, table 1: 3.3 million for both; these are what quark0/darts builds.
+    table = cost_table("params", Skeleton(SPACES["darts"], 3, 10, 32, 32, 36, 20))
+    for name, params in (("DARTS_V1", 3_169_414), ("DARTS_V2", 3_349_342)):
+        assert table.total(read_genotype(name).choices()) == params
+
+
+DARTS_CC = {
+    "mini_cifar": Skeleton(SPACES["darts_free"], 3, 10, 32, 32, 16, 3),
+    "mini_fmnist": Skeleton(SPACES["darts_free"], 1, 10, 28, 28, 16, 3),
+    "cifar": Skeleton(SPACES["darts_free"], 3, 10, 32, 32, 36, 20),
+}
+NORMS = {
+    **{"sep_conv_3x3": 2, "sep_conv_5x5": 2, "dil_conv_3x3": 1, "dil_conv_5x5": 1},
+    "skip_connect": 1,  # where it halves; elsewhere it is the identity
+}
+"""Normalisations of an operation that in our networks have a scale and a shift."""
+
+
+def scales_and_shifts(genotype: Genotype, skeleton: Skeleton) -> int:
+    """Of the normalisations in cells, one of each for a channel."""
+    total, channels = 0, skeleton.channels
+    for cell in range(skeleton.num_cells):
+        reduces = cell in skeleton.reductions
+        channels *= 2 if reduces else 1
+        norms = skeleton.space.num_inputs  # behind each input's projection
+        for node in genotype.cells["reduce" if reduces else "normal"]:
+            for op, source in node:
+                if op != "skip_connect" or (reduces and source < 2):
+                    norms += NORMS.get(op, 0)
+        total += 2 * channels * norms
+    return total
+
+
+def check_darts_cc(rows: list[dict[str, Any]]) -> None:
+    """DARTS-CC's count, to the unit: its cells normalise without scale and shift, ours with."""
+    tables = {net: cost_table("params", skeleton) for net, skeleton in DARTS_CC.items()}
+    for row in rows:
+        skeleton = DARTS_CC[row["net"]]
+        genotype = from_darts_cc(json.dumps([row["reduce"], row["normal"]]))
+        more = scales_and_shifts(genotype, skeleton)
+        assert tables[row["net"]].total(genotype.choices()) == row["params"] + more, row["name"]
+        network = build(genotype, skeleton)
+        norms = [m for m in network.body.layers.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert sum(num_parameters(norm) for norm in norms) == more
+        assert num_parameters(network) == row["params"] + more
+
+
+def test_cells_of_darts_cc_as_published() -> None:
+    path = Path(__file__).parent / "golden" / "darts_cc.json"
+    check_darts_cc(json.loads(path.read_text())["cells"])
+
+
+def test_all_cells_of_darts_cc_as_published(data_file: Callable[[str], Path]) -> None:
+    rows = json.loads(data_file("darts_cc/genotypes.json").read_text())
+    assert len(rows) == 59
+    check_darts_cc(rows)
 
 
 @EACH_SPACE
@@ -190,7 +255,7 @@ def test_sites_have_the_sizes_of_the_running_network(space: SearchSpace) -> None
     found = {(s.channels, s.stride, s.height, s.width) for s in cost.sites(skeleton)}
     plain = {(2, 1, 13, 9), (4, 1, 7, 5), (8, 1, 4, 3)}  # reductions at the cells 1 and 2
     # A reduction cell's first edges are as wide as its nodes, and leave from the larger size.
-    assert found == plain | ({(4, 2, 13, 9), (8, 2, 7, 5)} if space.name == "darts" else set())
+    assert found == plain | ({(4, 2, 13, 9), (8, 2, 7, 5)} if space.concat else set())
     assert len(cost.sites(skeleton)) == 4 * len(space.cell_edges)
 
 
@@ -207,16 +272,16 @@ def test_latency_is_measured_once_per_distinct_size(
     monkeypatch.setattr(cost, "_milliseconds", pretend)
     table = cost_table("latency", Skeleton(space, 1, 3, 13, 9, 2, 7), latency_batch=6)
     assert measured[0] == (6, 1, 13, 9)  # the network without any operation
-    distinct = 5 if space.name == "darts" else 3  # as above
+    distinct = 5 if space.concat else 3  # as above
     assert len(measured) == 1 + distinct * (len(space.ops) - 1)
     assert all(shape[0] == 6 for shape in measured)
     assert table.base == 13
     # Of seven cells two, one and two stand before, between and behind the reduction cells, and
     # three, two, two where the reductions are blocks of their own, hence cells 0–1, 2–3 and 4–6.
-    plain = {"darts": (2, 1, 2), "nasbench201": (2, 2, 3)}[space.name]
+    plain = (2, 1, 2) if space.concat else (2, 2, 3)
     per_op = plain[0] * 2 * 13 + plain[1] * 4 * 7 + plain[2] * 8 * 4
     assert table.table[0].tolist() == [0.0] + [per_op] * (len(space.ops) - 1)
-    if space.name == "darts":
+    if space.concat:
         row = space.first_edge("reduce")
         assert table.table[row, 1:].tolist() == [4 * 13 + 8 * 7] * 7
 
@@ -228,7 +293,7 @@ def test_measured_latency(space: SearchSpace) -> None:
     assert table.base > 0 and (table.table >= 0).all()
     assert not table.table[:, space.none].any()
     free = table.table[:, space.ops.index("skip_connect")] == 0
-    if space.name == "darts":  # the identity costs nothing, the stride-2 stand-in does
+    if space.concat:  # the identity costs nothing, the stride-2 stand-in does
         from_input = [source < 2 for source, _ in space.cell_edges]
         assert free.tolist() == [True] * 14 + [not f for f in from_input]
     else:

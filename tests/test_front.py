@@ -177,6 +177,28 @@ def test_the_front_of_a_search_for_one_lam_holds_it_alone() -> None:
         single.at(0.31)
 
 
+def test_a_raw_search_starts_where_one_with_lam_times_the_range_does() -> None:
+    some = random_front(costs=("params", "flops"))
+    spans = [some.tables[cost].high - some.tables[cost].low for cost in some.config.costs]
+    raw = dataclasses.replace(
+        some.config,
+        lam_unit="raw",
+        lam_low=tuple(1e-3 / span for span in spans),
+        lam_high=tuple(10.0 / span for span in spans),
+    )
+    fronts = [
+        Front(config, build_front_hypernet(config, some.tables), some.tables)
+        for config in (some.config, raw)
+    ]
+    logits = [front.logits(front.lam_range.grid(49)) for front in fronts]
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    # β·ĉ = λ·c / κ: at the largest λs the dearest operation lies this far below the cheapest.
+    table = sum(10.0 * some.tables[cost].unit()[0] for cost in some.config.costs) / 0.02
+    spread = (table.amax(dim=1) - table.amin(dim=1)).float()
+    found = logits[1][-1].amax(dim=1) - logits[1][-1].amin(dim=1)
+    torch.testing.assert_close(found, spread, rtol=1e-3, atol=0.02)
+
+
 @pytest.mark.parametrize("hypernet", HYPERNETS)
 def test_log_probs_need_no_gradient(hypernet: str) -> None:
     """A view of a parameter, as a constant table gives, would need one even under no_grad."""

@@ -68,6 +68,7 @@ DARTS = {"space": "darts"}
         ({"estimator": "score", "edge_weights": True}, "estimator 'score' works with edge_weights"),
         ({"estimator": "score", "price": "product"}, "estimator 'score' works with price"),
         ({"regulariser": "zero-one"}, "unknown regulariser 'zero-one': did you mean 'zero_one'?"),
+        ({"price": "product"}, "price 'product' takes the logarithm of a cost in its own unit"),
         ({"price": "sum"}, "unknown price 'sum'"),
         ({"perturb": "adverserial"}, "did you mean 'adversarial'?"),
         ({"constraint": "project"}, "did you mean 'projection'?"),

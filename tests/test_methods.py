@@ -26,9 +26,15 @@ TINY = SearchConfig(
 )  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
     "snas": {"relax": "gumbel", "resource": "sampled"},
-    "fbnet": {"relax": "gumbel", "costs": ("flops",), "resource": "sampled"},
+    "fbnet": {
+        "relax": "gumbel", "costs": ("flops",), "price": "product", "lam_unit": "raw",
+        "lam_low": (0.1,), "lam_high": (2.0,), "resource": "sampled",
+    },
     "drnas": {"relax": "dirichlet", "keep_ops": (3, 1), "partial_channels": (4, 2, 1)},
-    "fair": {"relax": "sigmoid", "regulariser": "zero_one"},
+    "fair": {
+        "relax": "sigmoid", "regulariser": "zero_one", "space": "darts_free",
+        "discretise": "threshold",
+    },
     "pc": {
         "relax": "softmax", "partial_channels": (2,), "edge_weights": True,
         "discretise": "strongest_inputs",

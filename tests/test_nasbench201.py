@@ -98,7 +98,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
         PRESETS["nasbench201"], channels=4, num_cells=3, batch_size=64, shrink=1, epochs=2,
         warmup_epochs=1, precision="float32", finalists=30,
     )  # fmt: skip
-    monkeypatch.setattr(nasbench201_searches, "PRESETS", {"nasbench201": small})
+    monkeypatch.setattr(nasbench201_searches, "PRESETS", {**PRESETS, "nasbench201": small})
     monkeypatch.setattr(nasbench201_searches, "DARTS_CC_EPOCHS", 1)
     monkeypatch.setattr(nasbench201_searches, "SINGLE", 2)
     monkeypatch.setattr(nasbench201_searches, "RANKED", 30)

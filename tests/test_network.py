@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cells.cell import Skeleton
 from cells.errors import InputError
 from cells.network import Network, inherit
-from cells.notation import from_nasbench201, read_genotype
+from cells.notation import from_darts_cc, from_nasbench201, read_genotype
 from cells.space import SPACES
 from cells.supernet import Supernet
 
@@ -29,13 +29,14 @@ def num_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def test_published_darts_size() -> None:
-    # Liu, Simonyan, Yang 2019, table 1: 3.3 million; quark0/darts builds 3 349 342.
+@pytest.mark.parametrize(("name", "params"), [("DARTS_V1", 3_169_414), ("DARTS_V2", 3_349_342)])
+def test_published_darts_size(name: str, params: int) -> None:
+    # Liu, Simonyan, Yang 2019, table 1: 3.3 million for both; these are what quark0/darts builds.
     with torch.device("meta"):
         network = Network(
-            read_genotype("DARTS_V2"), replace(DARTS, channels=36, num_cells=20), auxiliary=False
+            read_genotype(name), replace(DARTS, channels=36, num_cells=20), auxiliary=False
         )
-    assert num_parameters(network) == 3_349_342
+    assert num_parameters(network) == params
 
 
 @pytest.mark.parametrize("genotype", [ONE_CONV, ONE_SKIP, NOTHING])
@@ -47,6 +48,22 @@ def test_cells_of_one_edge_or_none_train(genotype) -> None:
     assert network.body.classifier.bias.grad is not None
     if genotype is NOTHING:
         assert torch.equal(out, network.body.classifier.bias.expand(4, -1))
+
+
+def test_a_node_without_inputs_is_zero() -> None:
+    # Only the first node of the reduction cell reads anything: a pool and a skip that halve.
+    free = from_darts_cc(
+        "[[[0, 2], [7, 7, 7], [7, 7, 7, 7], [7, 7, 7, 7, 7]],"
+        " [[3, 7], [7, 7, 1], [7, 5, 7, 2], [2, 2, 2, 2, 2]]]"
+    )
+    network = Network(free, replace(DARTS, space=SPACES["darts_free"], num_cells=3))
+    seen: list[Tensor] = []
+    network.body.layers[1].register_forward_hook(lambda m, i, out: seen.append(out))
+    out = network(torch.randn(4, 3, 32, 32))
+    assert seen[0].shape == (4, 4 * 4, 16, 16)
+    assert seen[0][:, :4].any() and not seen[0][:, 4:].any()
+    out.sum().backward()
+    assert network.body.stem[0].weight.grad.any()
 
 
 def test_a_genotype_of_another_space_gets_one_line() -> None:

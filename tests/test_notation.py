@@ -1,5 +1,6 @@
 """Notations: published cells, round trips through every one, and what bad text gets."""
 
+import json
 import re
 from collections import namedtuple
 from pathlib import Path
@@ -13,6 +14,7 @@ from cells.genotype import Genotype
 from cells.notation import (
     FOLDER,
     from_darts,
+    from_darts_cc,
     from_nasbench201,
     read_genotype,
     to_darts,
@@ -84,6 +86,66 @@ def test_nasbench201_edges_by_hand() -> None:
         )
     }
     assert to_nasbench201(from_nasbench201(NASBENCH)) == NASBENCH
+
+
+# The lists of DARTS-CC: models/cnn/search_cnn.py has the order of operations and of cells.
+DARTS_CC = "[[[0, 7], [7, 7, 7], [1, 7, 2, 7], [7, 7, 7, 7, 7]], [[3, 4], [5, 6, 0], [7, 7, 7, 7],"
+DARTS_CC += " [1, 2, 3, 4, 5]]]"
+
+
+def test_darts_cc_lists_by_hand() -> None:
+    genotype = from_darts_cc(DARTS_CC)
+    assert genotype.space == "darts_free"
+    assert genotype.cells == {
+        "normal": (
+            (("sep_conv_3x3", 0), ("sep_conv_5x5", 1)),
+            (("dil_conv_3x3", 0), ("dil_conv_5x5", 1), ("max_pool_3x3", 2)),
+            (),
+            (
+                ("avg_pool_3x3", 0),
+                ("skip_connect", 1),
+                ("sep_conv_3x3", 2),
+                ("sep_conv_5x5", 3),
+                ("dil_conv_3x3", 4),
+            ),
+        ),
+        "reduce": (
+            (("max_pool_3x3", 0),),
+            (),
+            (("avg_pool_3x3", 0), ("skip_connect", 2)),
+            (),
+        ),
+    }
+
+
+def test_read_genotype_reads_the_files_of_darts_cc(tmp_path: Path) -> None:
+    golden = json.loads((Path(__file__).parent / "golden" / "darts_cc.json").read_text())
+    for row in golden["cells"]:
+        path = tmp_path / f"{row['name']}.json"
+        path.write_text(json.dumps([row["reduce"], row["normal"]]))
+        numbers = [number for node in row["normal"] + row["reduce"] for number in node]
+        columns = [(number + 1) % 8 for number in numbers]  # here `none` comes first, there last
+        assert list(read_genotype(path).choices()) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[]", "not the lists"),
+        ("[[], []]", "not the lists"),
+        ('{"reduce": []}', "of type list|not the lists"),
+        (DARTS_CC[:-1] + ", []]", "not the lists"),
+        (DARTS_CC.replace("[0, 7]", "[0, 7, 7]"), "node 2 of cell 'reduce' wants 2 operations"),
+        (DARTS_CC.replace("[0, 7]", "7"), "node of cell 'reduce' must be of type list, got 7"),
+        (DARTS_CC.replace("[3, 4]", "[3, 8]"), "operation 8 of cell 'normal' is unknown: 0 to 7"),
+        (DARTS_CC.replace("[3, 4]", "[3, -1]"), "operation -1 of cell 'normal' is unknown"),
+        (DARTS_CC.replace("[3, 4]", "[3, true]"), "operation must be of type int, got True"),
+        (DARTS_CC.replace("[3, 4]", "[3, 4.0]"), "operation must be of type int, got 4.0"),
+        (DARTS_CC[:-1], "not JSON"),
+    ],
+)
+def test_bad_lists_of_darts_cc_are_refused(text: str, match: str) -> None:
+    refused(match, from_darts_cc, text)
 
 
 def test_read_genotype_takes_every_form(tmp_path: Path) -> None:

@@ -220,6 +220,54 @@ def test_the_bound_is_its_terms_added_up_by_hand(digits: ImageData) -> None:
     torch.testing.assert_close(even.double(), total / (1 + sample.lams.sum()), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("costs", [("params",), ("flops",), ("params", "latency", "flops")])
+def test_a_raw_lam_is_one_times_the_range_of_costs(
+    digits: ImageData, costs: tuple[str, ...]
+) -> None:
+    """Same gradients; the values differ by λ times the cheapest network, a constant."""
+    settings = {"costs": costs, "relax": "softmax", "hypernet": "piecewise", "arch_kl": 0.2}
+    problem = make(digits, **settings, lam_low=(1e-2,), lam_high=(3.0,))
+    pieces = [1000 if cost == "latency" else 1 for cost in costs]
+    tables = [problem.tables[cost] for cost in costs]
+    low = torch.tensor([n * t.low for n, t in zip(pieces, tables, strict=True)]).double()
+    high = torch.tensor([n * t.high for n, t in zip(pieces, tables, strict=True)]).double()
+    span = high - low
+    config = replace(
+        problem.config,
+        lam_unit="raw",
+        lam_low=tuple((1e-2 / span).tolist()),
+        lam_high=tuple((3.0 / span).tolist()),
+    )
+    alone = Processes(0, 1, torch.device("cpu"))
+    raw = Problem(config, alone, data=digits, tables=problem.tables)
+    lams = raw.sample("val", 3).lams[0]
+    torch.testing.assert_close(lams * span, problem.sample("val", 3).lams[0])
+
+    found, grads = [], []
+    for each in (problem, raw):
+        sample, (weights, arch) = each.sample("val", 3), parameters(each)
+        terms = each.evaluate(sample, weights, arch, even=True)
+        grads.append(torch.autograd.grad(terms.total, (*weights, *arch), materialize_grads=True))
+        found.append(terms.detached())
+        even = found[-1].total / (1 + sample.lams.sum())  # raw, a division by 1
+        torch.testing.assert_close(found[-1].objective.double(), even, rtol=1e-6, atol=0)
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    costs_of_both = (low + span * found[0].costs, found[1].costs.double())
+    torch.testing.assert_close(*costs_of_both, rtol=1e-5, atol=0)
+    ahead = (found[1].total - found[0].total).double()
+    torch.testing.assert_close(ahead, (lams * low).sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_kl_of_weights_is_priced_alike_in_both_units(digits: ImageData) -> None:
+    settings = {"weights": "gaussian", "costs": ("kl",), "hypernet": "mlp", "relax": "softmax"}
+    found = []
+    for unit in ("range", "raw"):
+        problem = make(digits, **settings, lam_unit=unit)
+        found.append(problem.evaluate(problem.sample("train", 0), *parameters(problem)))
+    assert torch.equal(found[0].total, found[1].total) and found[0].costs.item() > 0
+
+
 def test_kl_cost_is_the_divergence_of_the_expected_network(digits: ImageData) -> None:
     changes = {"weights": "gaussian", "costs": ("kl",), "lam": (1.0,), "initial_sigma": 0.05}
     problem = make(digits, **changes, prior_variance=0.3, hypernet="mlp", relax="softmax")

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,9 +82,14 @@ OTHER = {
         "data": "mnist", "space": "darts", "hypernet": "linear",
         "relax": "softmax", "temperature_schedule": "constant", "weights": "gaussian",
         "discretise": "strongest_inputs", "order": "second", "precision": "bfloat16",
-        "estimator": "score", "trained_cells": "prior",
+        "estimator": "score", "trained_cells": "prior", "price": "product",
+        "resource": "sampled", "regulariser": "zero_one", "constraint": "projection",
+        "perturb": "random", "lam_unit": "raw",
     },
-    tuple: {"costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,)},
+    tuple: {
+        "costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,), "bounds": ("params=8M",),
+        "partial_channels": (2,), "keep_ops": (2,),
+    },
     type(None): {
         "image_size": 28, "lam": (0.5,), "latency_file": "phone.csv", "arch_kl_end": 0.001,
         "arch_lr_end": 0.0, "op_probs": (0.1, 0.2, 0.2, 0.4, 0.1),
@@ -91,9 +97,20 @@ OTHER = {
 }  # fmt: skip
 
 
+# What other settings want beside them.
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "perturb": {"relax": "softmax"},
+    "hessian": {"relax": "softmax"},
+    "bounds": {"bounds": ("params=9M",), "constraint": "multiplier"},
+    "constraint": {"bounds": ("params=9M",), "constraint": "multiplier"},
+    "price": {"lam_unit": "raw"},
+    "keep_ops": {"keep_ops": (3,)},
+}
+
+
 @pytest.mark.parametrize("name", [f.name for f in fields(SearchConfig) if f.name not in FREE])
 def test_every_setting_belongs_to_its_checkpoint(name) -> None:
-    config = SearchConfig()
+    config = SearchConfig(**COMPANIONS.get(name, {}))
     other = OTHER[type(getattr(config, name))]
     value = other[name] if isinstance(other, dict) else other(getattr(config, name))
     changed = replace(config, **{name: value})

@@ -111,9 +111,27 @@ def test_every_cost_and_order(
 
 
 @pytest.mark.parametrize("order", ["first", "second", "exact"])
-def test_the_cells_of_darts(digits: ImageData, order: str) -> None:
-    changes = {"space": "darts", "channels": 2, "num_cells": 2, "relax": "gumbel_example"}
+@pytest.mark.parametrize("space", ["darts", "darts_free"])
+def test_the_cells_of_darts(digits: ImageData, space: str, order: str) -> None:
+    changes = {"space": space, "channels": 2, "num_cells": 2, "relax": "gumbel_example"}
     check_one_step(make(digits, **changes, order=order, lams_per_step=2))
+
+
+@pytest.mark.parametrize("hypernet", ["constant", "gibbs"])
+def test_a_raw_lam_finds_what_one_times_the_range_finds(digits: ImageData, hypernet: str) -> None:
+    """For one λ: Adam does not see that the even weight of λ divides the gradient by less."""
+    settings = {"hypernet": hypernet, "relax": "softmax", "arch_lr": 0.1, "arch_weight_decay": 0.0}
+    table = make(digits, **settings).problem.tables["params"]
+    fronts = []
+    for lam, unit in ((2.0, "range"), (2.0 / (table.high - table.low), "raw")):
+        searcher = make(digits, **settings, lam=(lam,), lam_unit=unit)
+        for _ in range(8):
+            searcher.advance()
+        fronts.append(searcher.front().logits(torch.tensor([[lam]], dtype=torch.float64)))
+    torch.testing.assert_close(*fronts, atol=2e-3, rtol=1e-3)
+    untrained = make(digits, **settings, lam=(2.0,)).front()
+    start = untrained.logits(torch.tensor([[2.0]], dtype=torch.float64))
+    assert (fronts[0] - start).abs().max() > 0.3
 
 
 # ---------------------------------------------------------------- the score estimator

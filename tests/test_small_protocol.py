@@ -1,5 +1,6 @@
 """The small protocol, on digits: every cell retrained alike, goes on where it stopped."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,21 @@ import pytest
 
 from cells.cell import Skeleton
 from cells.cost import cost_table
+from cells.errors import InputError
+from cells.notation import from_darts_cc
 from cells.space import find_space
-from experiments import small_protocol
-from experiments.small_protocol import curve, protocol, random_cell, shortened, table
+from experiments import records, small_protocol
+from experiments.small_protocol import (
+    curve,
+    protocol,
+    published_cells,
+    random_cell,
+    shortened,
+    table,
+)
 
 SPACE = find_space("darts")
+GOLDEN = Path(__file__).parent / "golden" / "darts_cc.json"
 
 
 @pytest.fixture
@@ -55,11 +66,88 @@ def test_what_is_finished_is_only_read(
 ) -> None:
     first = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
     (tmp_path / "retrained" / "random-1" / "result.json").unlink()
-    monkeypatch.setattr(small_protocol, "search", None)
+    monkeypatch.setattr(records, "search", None)
     again = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
     assert again == first
     monkeypatch.setattr(small_protocol, "retrain", None)
     assert protocol("digits", Path("data"), tmp_path, [0], share=0.05) == first
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Some of DARTS-CC's cells, found on CIFAR-10 and on Fashion-MNIST."""
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps(json.loads(GOLDEN.read_text())["cells"]))
+    return path
+
+
+def test_published_cells_have_their_lam_and_seeds(published: Path) -> None:
+    cells = {cell.name: cell for cell in published_cells(published, "cifar10", [0, 1])}
+    # configs/mini_cifar_hyper_final/cifar_hyper.cfg: log10 λ from −8 to −4; a name has the seed
+    # and the position in that range.
+    assert {name: (cell.kind, cell.lam, cell.seeds) for name, cell in cells.items()} == {
+        "darts-cc-darts_genotype_0": ("DARTS-CC, DARTS", None, (0,)),
+        "darts-cc-genotype_0_0_25": ("DARTS-CC", pytest.approx(1e-7), (0,)),
+        "darts-cc-genotype_0_1_0": ("DARTS-CC", 1e-4, (0,)),
+        "darts-cc-random_genotype_16": ("DARTS-CC, random", None, (0, 1)),
+    }
+    row = json.loads(published.read_text())[0]
+    expected = from_darts_cc(json.dumps([row["reduce"], row["normal"]]))
+    assert cells["darts-cc-darts_genotype_0"].genotype.cells == expected.cells
+    (fashion,) = published_cells(published, "fashion", [0])
+    assert (fashion.name, fashion.lam) == ("darts-cc-genotype_0_0_0", 1e-8)
+
+
+def test_published_cells_are_further_rows(
+    small: None, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = protocol("digits", Path("data"), tmp_path, [0, 1], share=0.05)
+    monkeypatch.setattr(records, "search", None)  # what there is needs no search
+    rows = protocol("digits", Path("data"), tmp_path, [0, 1], 0.05, published)
+    assert rows[: len(plain)] == plain
+    further = rows[len(plain) :]
+    assert [row["kind"] for row in further] == [
+        "DARTS-CC, DARTS", "DARTS-CC", "DARTS-CC", "DARTS-CC, random"
+    ]  # fmt: skip
+    assert [len(row["accuracies"]) for row in further] == [1, 1, 1, 2]
+    params = cost_table("params", Skeleton(find_space("darts_free"), 1, 10, 8, 8, 2, 1))
+    for row, cell in zip(further, published_cells(published, "digits", [0, 1]), strict=True):
+        assert row["params"] == params.total(cell.genotype.choices())
+        config = small_protocol.read_retraining(tmp_path / "retrained" / cell.name)
+        ours = small_protocol.read_retraining(tmp_path / "retrained" / "random-0")
+        assert replace(config, genotype="", seeds=(0,)) == replace(ours, genotype="", seeds=(0,))
+        assert config.seeds == cell.seeds
+    lines = table(rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert sum("1e-07 / parameter" in line for line in lines) == 1
+    monkeypatch.setattr(small_protocol, "retrain", None)
+    assert protocol("digits", Path("data"), tmp_path, [0, 1], 0.05, published) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "genotype_0"}, "unknown name of a cell: 'genotype_0'"),
+        ({"name": 3}, "no list of DARTS-CC's cells"),
+        ({"net": "cifar"}, "no cells of 'mini_cifar', those for the data 'digits'"),
+        ({"reduce": []}, "not the lists"),
+        ({"normal": 3}, "not the lists"),
+    ],
+)
+def test_other_files_are_refused_before_the_search(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    row = json.loads(GOLDEN.read_text())["cells"][0] | change
+    path = tmp_path / "cells.json"
+    path.write_text(json.dumps([row]))
+    with pytest.raises(InputError, match=message):
+        protocol("digits", Path("data"), tmp_path / "out", [0], 1.0, path)
+    with pytest.raises(InputError, match=r"cannot read .*absent.json: .*No such file"):
+        protocol("digits", Path("data"), tmp_path / "out", [0], 1.0, tmp_path / "absent.json")
+    path.write_text("a text")
+    with pytest.raises(InputError, match=r"cannot read .*cells.json: not JSON"):
+        protocol("digits", Path("data"), tmp_path / "out", [0], 1.0, path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_random_cells_have_the_convolutions_they_are_asked_for() -> None:

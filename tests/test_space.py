@@ -1,5 +1,6 @@
 """Search spaces: their sizes against the papers', the numbering of states and rows."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,12 @@ def test_darts_has_two_cells_of_14_edges_with_8_candidates() -> None:
     space = SPACES["darts"]  # Liu, Simonyan, Yang 2019, section 3.1: 2 + 3 + 4 + 5 edges
     assert len(space.cell_edges) == 14 and space.num_edges == 28 and len(space.ops) == 8
     assert (space.first_edge("normal"), space.first_edge("reduce")) == (0, 14)
+
+
+def test_darts_free_keeps_any_number_of_inputs() -> None:
+    free = SPACES["darts_free"]
+    assert free.inputs_per_node is None
+    assert replace(free, name="darts", inputs_per_node=2) == SPACES["darts"]
 
 
 def test_nasbench201_has_15625_cells() -> None:

@@ -194,7 +194,7 @@ def test_candidates_are_every_operation_of_every_cell(space: SearchSpace) -> Non
     supernet = Supernet(Skeleton(space, 3, 5, 8, 8, 2, 5))
     found = list(supernet.candidates())
     # 5 cells; the DARTS space makes 2 of them reduction cells with an architecture of their own.
-    per_row = [3] * 14 + [2] * 14 if space.name == "darts" else [5] * 6
+    per_row = [3] * 14 + [2] * 14 if space.concat else [5] * 6
     for row, count in enumerate(per_row):
         for column in range(len(space.ops)):
             assert sum((r, c) == (row, column) for r, c, _ in found) == count
