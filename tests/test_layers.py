@@ -22,6 +22,7 @@ LAYERS = (
     "nas.plot nas.elbo nas.presets nas.latency cells.network",
     "nas.weight_config nas.weightnet",
     "cells.supernet nas.config nas.finalists",
+    "nas.evolution",
     "nas.discretise cells.sampling",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics",
