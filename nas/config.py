@@ -12,6 +12,7 @@ from cells.errors import InputError, unknown
 from cells.space import SPACES
 from nas.complexity import LambdaRange
 from nas.discretise import RULES
+from nas.evolution import POPULATION
 from nas.hypernet import HYPERNETS
 from nas.relax import RELAXATIONS, SCHEDULES
 from nas.settings import read_settings
@@ -20,6 +21,7 @@ WEIGHTS = ("point", "gaussian")
 ORDERS = ("first", "second", "exact")
 ESTIMATORS = ("relaxed", "score")
 TRAINED_CELLS = ("lambda", "prior")
+FINALIST_SOURCES = ("drawn", "random", "evolved")
 PRECISIONS = ("float32", "bfloat16")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
@@ -114,6 +116,9 @@ class SearchConfig:
     """Cells drawn for all λs at the end and scored on validation images. The position of λ in its
     range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
     the discretised cell of q(γ|λ)."""
+    finalist_source: str = "drawn"
+    """Where finalists come from: drawn from q(γ|λ); random cells of all costs; evolved, all that a
+    regularised evolution of likelihood against cost has scored. `finalists` limits each alike."""
 
     # Weights
     weights: str = "point"
@@ -186,6 +191,7 @@ class SearchConfig:
             ("order", self.order, ORDERS),
             ("estimator", self.estimator, ESTIMATORS),
             ("trained cells", self.trained_cells, TRAINED_CELLS),
+            ("finalist source", self.finalist_source, FINALIST_SOURCES),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
         ]
@@ -232,6 +238,27 @@ class SearchConfig:
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must be less than 1, got {getattr(self, name)}")
         self.lam_range()
+        self._check_finalists()
+
+    def _check_finalists(self) -> None:
+        source, count, lams = self.finalist_source, self.finalists, self.lam_range()
+        if source == "drawn":
+            return
+        if not count:
+            raise InputError(
+                f"finalist_source {source!r} needs finalists to score: add --finalists 500"
+            )
+        if source == "evolved" and count <= POPULATION:
+            raise InputError(
+                f"finalist_source 'evolved' begins with {POPULATION} random cells: finalists must "
+                f"be more than that, got {count}"
+            )
+        for name, low, high in zip(self.costs, lams.low, lams.high, strict=True):
+            if low == high:
+                raise InputError(
+                    f"finalist_source {source!r} chooses by budget along a range of λ, got the "
+                    f"single λ {low} of {name}: give lam_low and lam_high instead of it"
+                )
 
     def _check_op_probs(self) -> None:
         ops = SPACES[self.space].ops
