@@ -45,6 +45,20 @@ class SearchSpace:
         """Edges of all kinds together: the rows of every table."""
         return len(self.kinds) * len(self.cell_edges)
 
+    @cached_property
+    def incoming(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of the edges into each inner node, for one kind of cell after the other."""
+        targets = range(self.num_inputs, self.num_inputs + self.num_nodes)
+        return tuple(
+            tuple(
+                row
+                for row, (_, end) in enumerate(self.cell_edges, self.first_edge(kind))
+                if end == target
+            )
+            for kind in self.kinds
+            for target in targets
+        )
+
     @property
     def none(self) -> int:
         """Column of the operation that stands for an absent edge."""

@@ -1,7 +1,7 @@
 """What a front of NAS-Bench-201 must beat without a search of its own."""
 
+import random
 import time
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,10 @@ import torch
 
 from experiments.nasbench201_searches import LAMS, Laboratory, along_the_dial, base_config
 from experiments.nasbench201_table import LATENCIES, Cell
-from nas.pareto import pareto
+from nas.evolution import POPULATION, TOURNAMENT, Evolution
 
 DRAWS = 200
 """Draws of whatever is left to chance, of which the mean counts."""
-POPULATION, TOURNAMENT = 64, 8
 IMAGES = 500
 """Validation images on which evolution scores a cell."""
 
@@ -53,8 +52,6 @@ def by_parameters(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
 def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
     """Regularised evolution of a front over the trained supernet of our search.
 
-    Real, Aggarwal, Huang, Le (2019): a queue of cells; the best of a random few is mutated on one
-    edge, the oldest dies. The best are those that none of the few dominates in likelihood and cost.
     It scores as many images as our search did after its warm-up; of all cells it has scored, those
     along the dial are chosen as ours are.
     """
@@ -66,30 +63,21 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
         steps = searcher.problem.total_steps - searcher.problem.warmup_steps
         scored = steps // config.arch_every * config.cells_per_step * config.batch_size
-        generator = np.random.default_rng(seed)
         start = time.perf_counter()
-        worth: dict[Cell, tuple[float, float]] = {}
 
         def score(cell: Cell) -> tuple[float, float]:
-            if cell not in worth:
-                nll = float(searcher.problem.likelihoods(torch.tensor([cell]), IMAGES)[0])
-                worth[cell] = nll, table.total(cell)
-            return worth[cell]
+            nll = float(searcher.problem.likelihoods(torch.tensor([cell]), IMAGES)[0])
+            return nll, table.total(cell)
 
-        queue: deque[Cell] = deque(maxlen=POPULATION)
-        tried = 0
-        while len(worth) < scored // IMAGES and tried < 20 * scored // IMAGES:
-            tried += 1
-            if len(queue) < POPULATION:
-                child = tuple(generator.integers(0, 5, 6).tolist())
-            else:
-                few = [queue[i] for i in generator.integers(0, POPULATION, TOURNAMENT)]
-                points = [score(cell) for cell in few]
-                members = pareto([-nll for nll, _ in points], [[c] for _, c in points])
-                best = [cell for cell, member in zip(few, members, strict=True) if member]
-                child = mutate(best[generator.integers(len(best))], generator)
-            score(child)
-            queue.append(child)
+        evolution = Evolution(
+            searcher.problem.skeleton.space,
+            score,
+            FromNumpy(seed),
+            population=POPULATION,
+            tournament=TOURNAMENT,
+            connected=False,
+        )
+        worth = evolution.run(scored // IMAGES)
         choices = torch.tensor(list(worth))
         scores = torch.tensor(list(worth.values()), dtype=torch.float64)
         unit_lams = torch.linspace(0, 1, LAMS, dtype=torch.float64)[:, None]
@@ -101,7 +89,12 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
     return lab.part(name, make)
 
 
-def mutate(cell: Cell, generator: np.random.Generator) -> Cell:
-    """Another operation on one edge."""
-    edge, shift = int(generator.integers(6)), int(generator.integers(1, 5))
-    return (*cell[:edge], (cell[edge] + shift) % 5, *cell[edge + 1 :])
+class FromNumpy(random.Random):
+    """NumPy's integers, with which the results on record were made."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.generator = np.random.default_rng(seed)
+
+    def randrange(self, stop: int) -> int:
+        return int(self.generator.integers(stop))

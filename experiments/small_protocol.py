@@ -25,7 +25,8 @@ import torch
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import from_darts_cc, read_genotype
-from cells.space import SearchSpace, find_space
+from cells.sampling import random_cell
+from cells.space import find_space
 from cells.strict_json import load_json, show
 from experiments.records import finished
 from nas.commandline import Parser
@@ -80,20 +81,6 @@ def shortened(config: Any, share: float) -> Any:
         epochs=max(1, round(share * config.epochs)),
         warmup_epochs=round(share * config.warmup_epochs),
     )
-
-
-def random_cell(space: SearchSpace, share: float, draw: random.Random) -> Genotype:
-    """A cell of random inputs and operations, of which a share are convolutions on average."""
-    heavy = [op for op in space.ops if "conv" in op]
-    light = [op for op in space.ops if op not in heavy and op != "none"]
-    choices = [space.none] * space.num_edges
-    for kind in space.kinds:
-        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
-            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
-            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
-                op = draw.choice(heavy if draw.random() < share else light)
-                choices[space.first_edge(kind) + row] = space.ops.index(op)
-    return Genotype.from_choices(space, choices)
 
 
 class Entry(NamedTuple):
@@ -211,8 +198,8 @@ def protocol(
             lam = (genotype.lam or {})[config.costs[0]]
             entries.append(Entry("ours", lam, f"ours-seed{seed}-{number}", (seed,), genotype))
     for number, convolutions in enumerate(RANDOM_SHARES):
-        genotype = random_cell(space, convolutions, draw)
-        entries.append(Entry("random", None, f"random-{number}", recipe.seeds, genotype))
+        cell = Genotype.from_choices(space, random_cell(space, draw, convolutions=convolutions))
+        entries.append(Entry("random", None, f"random-{number}", recipe.seeds, cell))
     entries.append(Entry("DARTS", None, DARTS, recipe.seeds, read_genotype(DARTS)))
     rows = []
     for entry in entries + others:

@@ -12,10 +12,12 @@ from cells.errors import InputError, unknown
 from cells.space import SPACES
 from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
+from nas.evolution import POPULATION
 from nas.method_config import MethodConfig
 from nas.settings import read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
+FINALIST_SOURCES = ("drawn", "random", "evolved")
 PRECISIONS = ("float32", "bfloat16")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
@@ -129,6 +131,7 @@ class SearchConfig(MethodConfig):
             ("search space", self.space, SPACES),
             ("unit of λ", self.lam_unit, LAM_UNITS),
             ("trained cells", self.trained_cells, TRAINED_CELLS),
+            ("finalist source", self.finalist_source, FINALIST_SOURCES),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
         ]
@@ -164,6 +167,27 @@ class SearchConfig(MethodConfig):
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must be less than 1, got {getattr(self, name)}")
         self.lam_range()
+        self._check_finalists()
+
+    def _check_finalists(self) -> None:
+        source, count, lams = self.finalist_source, self.finalists, self.lam_range()
+        if source == "drawn":
+            return
+        if not count:
+            raise InputError(
+                f"finalist_source {source!r} needs finalists to score: add --finalists 500"
+            )
+        if source == "evolved" and count <= POPULATION:
+            raise InputError(
+                f"finalist_source 'evolved' begins with {POPULATION} random cells: finalists must "
+                f"be more than that, got {count}"
+            )
+        for name, low, high in zip(self.costs, lams.low, lams.high, strict=True):
+            if low == high:
+                raise InputError(
+                    f"finalist_source {source!r} chooses by budget along a range of λ, got the "
+                    f"single λ {low} of {name}: give lam_low and lam_high instead of it"
+                )
 
     def _check_op_probs(self) -> None:
         ops = SPACES[self.space].ops

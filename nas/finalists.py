@@ -1,21 +1,28 @@
-"""Finalists: cells drawn from q(γ|λ) at the end of a search and looked at once more.
+"""Finalists: cells that are looked at once more at the end of a search.
 
 q(γ|λ) is a product over edges. Its most probable cell need not be a good one, and a front whose
 likelihoods are nearly a straight line in cost has few cells that are the best for any λ. FBNet (Wu
 et al. 2019) therefore draws cells from the distribution it has learned and keeps the best. Here
 they are drawn for all λs and scored on the same validation images with the supernet's weights; the
 position of λ in its range is then a position in the range of their costs.
+
+What the distribution is worth shows beside finalists that do not come from it, as many and scored
+alike: random cells, which over weights of random cells are random search with weight sharing (Li,
+Talwalkar 2019), or those of an evolution.
 """
 
 import math
+import random
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cells.sampling import Cell, random_cell
 from cells.space import SearchSpace
 from nas.discretise import discretise
+from nas.evolution import Evolution
 from nas.score import log_likelihoods
 
 IMAGES = 1000
@@ -38,7 +45,8 @@ class Finalists(NamedTuple):
     nll: Tensor
     """(n,) negative log-likelihoods on the same images, nats per example."""
     log_q: Tensor
-    """(n,) log-probabilities under the mixture of all λs' distributions."""
+    """(n,) log-probabilities under the mixture of all λs' distributions; zeros for cells that were
+    not drawn from it."""
 
     def losses(self, arch_kl_price: float) -> Tensor:
         """What is minimised within a budget: −log p − κ log q, (n,), nats per example.
@@ -88,19 +96,74 @@ def draw(
     if not connected.any():
         return discretise(space, log_probs[:1], rule)
     cells = cells[connected]
-    unlikely = -mixture(log_probs, cells)
-    logs = _logs(costs_of(cells))
+    return cells[_of_all_costs(costs_of(cells), -mixture(log_probs, cells), count)]
+
+
+def draw_uniform(
+    space: SearchSpace,
+    count: int,
+    costs_of: Callable[[Tensor], Tensor],
+    generator: random.Random,
+) -> Tensor:
+    """Different random cells with a path from input to output, of all costs.
+
+    As `draw`, from a distribution that knows nothing: of each part of the range of log cost the
+    first that were drawn are kept.
+
+    Returns:
+        (n, edges) int64, n <= count; as many as wanted but in a space of few cells.
+    """
+    drawn = dict.fromkeys(random_cell(space, generator) for _ in range(DRAWS * count))
+    cells = torch.tensor(list(drawn))
+    kept = _of_all_costs(costs_of(cells), torch.arange(len(cells)), count)
+    rest = sorted(set(range(len(cells))) - set(kept))  # several costs may have kept the same cell
+    return cells[kept + rest[: count - len(kept)]]
+
+
+def evolve(
+    space: SearchSpace,
+    count: int,
+    costs_of: Callable[[Tensor], Tensor],
+    nll_of: Callable[[Tensor], Tensor],
+    generator: random.Random,
+) -> Finalists:
+    """All cells that an evolution towards likelihood and low costs has scored.
+
+    Args:
+        count: how many it scores, random ones of its beginning among them.
+        costs_of: costs (n, num_costs) float64, >= 0, of cells (n, edges).
+        nll_of: negative log-likelihoods (n,) of cells (n, edges).
+    """
+
+    def score(cell: Cell) -> tuple[float, ...]:
+        alone = torch.tensor([cell])
+        return float(nll_of(alone)), *costs_of(alone)[0].tolist()
+
+    scores = Evolution(space, score, generator).run(count)
+    nll = torch.tensor([loss for loss, *_ in scores.values()], dtype=torch.float64)
+    return Finalists(torch.tensor(list(scores)), nll, torch.zeros_like(nll))
+
+
+def _of_all_costs(costs: Tensor, order: Tensor, count: int) -> list[int]:
+    """Numbers of cells, evenly over the range of each log cost; in each part the first in order.
+
+    Args:
+        costs: (n, num_costs) float64, >= 0.
+        order: (n,) the less, the sooner a cell is taken.
+        count: how many; with several costs each has its share.
+    """
+    logs = _logs(costs)
     low, high = logs.amin(dim=0), logs.amax(dim=0)
     bands = ((logs - low) / (high - low).clamp(min=1e-9) * BANDS).long().clamp(max=BANDS - 1)
     kept: set[int] = set()
     for k in range(bands.shape[1]):
-        # First the likeliest of every band, then the second of every band, and so on.
-        rank = torch.empty(len(cells), dtype=torch.long)
+        # The first of every band, then the second of every band, and so on.
+        rank = torch.empty(len(costs), dtype=torch.long)
         for band in range(BANDS):
             inside = (bands[:, k] == band).nonzero().flatten()
-            rank[inside[unlikely[inside].argsort(stable=True)]] = torch.arange(len(inside))
+            rank[inside[order[inside].argsort(stable=True)]] = torch.arange(len(inside))
         kept |= set(rank.argsort(stable=True)[: max(1, count // bands.shape[1])].tolist())
-    return cells[sorted(kept)]
+    return sorted(kept)
 
 
 def mixture(log_probs: Tensor, cells: Tensor) -> Tensor:

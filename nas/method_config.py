@@ -60,6 +60,9 @@ class MethodConfig:
     """Cells drawn for all λs at the end and scored on validation images. The position of λ in its
     range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
     the discretised cell of q(γ|λ)."""
+    finalist_source: str = "drawn"
+    """Where finalists come from: drawn from q(γ|λ); random cells of all costs; evolved, all that a
+    regularised evolution of likelihood against cost has scored. `finalists` limits each alike."""
 
     # Price of complexity
     price: str = "additive"

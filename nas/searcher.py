@@ -1,5 +1,6 @@
 """The search for cells: weights and hypernetwork, optimised in turn on two halves of the data."""
 
+import random
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from nas import bilevel
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.elbo import entropy
-from nas.finalists import IMAGES, LAMS, Finalists, draw, mixture
+from nas.finalists import IMAGES, LAMS, Finalists, draw, draw_uniform, evolve, mixture
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
 from nas.keeper import Keeper
@@ -225,20 +226,26 @@ class Searcher(Loop):
         return Front(self.config, self.hypernet, tables, self.finalists, left)
 
     def choose_finalists(self) -> None:
-        """Draws the finalists and scores them with the weights as they are."""
-        front = self.front()
-        log_probs = front.log_probs(front.lam_range.grid(LAMS))
-        cells = draw(
-            front.space,
-            log_probs,
-            self.config.discretise,
-            self.config.finalists,
-            front.costs_of,
-            stream(self.config.seed, "finalists", 0),
-        )
-        (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
-        log_q = mixture(log_probs, cells)
-        self.finalists = Finalists(cells, nll.cpu(), log_q)
+        """Finds the finalists and scores them with the weights as they are."""
+        front, count = self.front(), self.config.finalists
+        generator = stream(self.config.seed, "finalists", 0)
+        draws = random.Random(generator.initial_seed())
+
+        def nll_of(cells: Tensor) -> Tensor:
+            (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
+            return nll.cpu()
+
+        if self.config.finalist_source == "evolved":
+            self.finalists = evolve(front.space, count, front.costs_of, nll_of, draws)
+            return
+        if self.config.finalist_source == "random":
+            cells = draw_uniform(front.space, count, front.costs_of, draws)
+            log_q = torch.zeros(len(cells), dtype=torch.float64)
+        else:
+            rule, log_probs = self.config.discretise, front.log_probs(front.lam_range.grid(LAMS))
+            cells = draw(front.space, log_probs, rule, count, front.costs_of, generator)
+            log_q = mixture(log_probs, cells)
+        self.finalists = Finalists(cells, nll_of(cells), log_q)
 
     def end_epoch(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""

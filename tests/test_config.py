@@ -68,6 +68,15 @@ def refused(**values: Any) -> str:
         ({"op_probs": (0.5, 0.5)}, ["op_probs", "5 values, for none, skip_connect", "got 2"]),
         ({"op_probs": (0.5, 0.5, 0.0, 0.0, 0.0)}, ["op_probs must be positive"]),
         ({"op_probs": (0.5, 0.2, 0.2, 0.2, 0.2)}, ["add up to 1"]),
+        # finalists from elsewhere
+        ({"finalist_source": "evolve"}, ["finalist source 'evolve'", "did you mean 'evolved'"]),
+        ({"finalist_source": "random"}, ["finalist_source 'random'", "add --finalists 500"]),
+        ({"finalist_source": "evolved"}, ["finalist_source 'evolved'", "add --finalists 500"]),
+        ({"finalist_source": "evolved", "finalists": 64}, ["64 random cells", "got 64"]),
+        (
+            {"finalist_source": "random", "finalists": 9, "lam": (0.5,)},
+            ["finalist_source 'random'", "single λ 0.5 of params", "lam_low and lam_high"],
+        ),
         ({"arch_kl_end": 0.0}, ["positive at both ends, got 0.01 and 0.0"]),
         # numbers
         ({"epochs": 2, "warmup_epochs": 3}, ["warmup_epochs", "at most epochs (2), got 3"]),

@@ -23,20 +23,10 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
 from cells.notation import from_darts_cc, from_nasbench201, read_genotype
+from cells.sampling import random_cell
 from cells.space import SPACES, SearchSpace
 
 EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
-
-
-def random_genotype(space: SearchSpace, draw: random.Random) -> Genotype:
-    choices = [space.none] * space.num_edges
-    for kind in space.kinds:
-        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
-            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
-            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
-                ops = space.ops if space.inputs_per_node is None else space.ops[1:]
-                choices[space.first_edge(kind) + row] = space.ops.index(draw.choice(ops))
-    return Genotype.from_choices(space, choices)
 
 
 def build(genotype: Genotype, skeleton: Skeleton) -> Network:
@@ -76,7 +66,8 @@ skeletons = st.builds(
 def test_total_is_what_the_built_network_has(skeleton: Skeleton, draw: random.Random) -> None:
     """The whole network, stem and head included; a one-hot distribution expects the same."""
     params, flops = (cost_table(name, skeleton) for name in ("params", "flops"))
-    genotype = random_genotype(skeleton.space, draw)
+    cell = random_cell(skeleton.space, draw, connected=False)
+    genotype = Genotype.from_choices(skeleton.space, cell)
     network = build(genotype, skeleton)
     one_hot = torch.eye(len(skeleton.space.ops))[list(genotype.choices())]
     for table, count in ((params, num_parameters(network)), (flops, multiply_adds(network))):

@@ -1,5 +1,7 @@
 """Finalists: drawn over all costs, scored once, chosen along the dial."""
 
+import itertools
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,19 @@ from cells.space import find_space
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.finalists import CREDIT, LAMS, Finalists, credit, dial, draw, pick
+from nas.evolution import POPULATION
+from nas.finalists import (
+    BANDS,
+    CREDIT,
+    LAMS,
+    Finalists,
+    credit,
+    dial,
+    draw,
+    draw_uniform,
+    evolve,
+    pick,
+)
 from nas.front import Front, build_front_hypernet, read_rows
 from nas.runtime import Processes
 from nas.search import search
@@ -138,6 +152,70 @@ def test_likely_cells_are_believed_more() -> None:
     assert found.losses(0.006).tolist() == pytest.approx([1.18, 1.16])
 
 
+# ---------------------------------------------------------------- from elsewhere
+
+
+def connected_cells() -> Tensor:
+    every = itertools.product(range(5), repeat=6)
+    return torch.tensor([cell for cell in every if NB201.connected(cell)])
+
+
+def test_random_finalists_are_of_all_costs_and_of_all_cells() -> None:
+    """As many of each part of the range of costs, none of the cells liked more than others."""
+    cells = draw_uniform(NB201, 400, prices, random.Random(0))
+    assert len(cells) == len(cells.unique(dim=0)) == 400
+    assert all(NB201.connected(cell) for cell in cells.tolist())
+    dearest = float(prices(torch.full((1, 6), 3)).log())
+    each, there = (
+        (prices(some)[:, 0].log() / dearest).histc(BANDS, 0, 1)
+        for some in (cells, connected_cells())
+    )
+    # Some twentieths hold few cells or none; the others share what is left alike.
+    assert float(each.max()) <= 40
+    assert all(k >= min(30, 0.3 * n) for k, n in zip(each, there, strict=True) if n > 20)
+    assert torch.equal(cells, draw_uniform(NB201, 400, prices, random.Random(0)))
+    # Skips and pools cost alike, and are as likely: a standard deviation is 0.02.
+    skips, pools = ((cells == op).sum().item() for op in (1, 4))
+    assert skips / (skips + pools) == pytest.approx(0.5, abs=0.06)
+
+
+def test_several_costs_do_not_make_random_finalists_fewer() -> None:
+    def two(choices: Tensor) -> Tensor:
+        return torch.cat([prices(choices), 2 + (choices == 1).sum(dim=1, keepdim=True)], dim=1)
+
+    for count in (1, 7, 60):
+        cells = draw_uniform(NB201, count, two, random.Random(0))
+        assert len(cells.unique(dim=0)) == count
+
+
+def test_evolved_finalists_are_all_that_was_scored() -> None:
+    """Along the dial they are closer to the best of the space than as many random cells."""
+    losses = torch.rand(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scored = []
+
+    def nll_of(choices: Tensor) -> Tensor:
+        scored.append(tuple(choices[0].tolist()))
+        value = losses[torch.arange(6), choices].sum(dim=1)
+        return value - 0.3 * prices(choices)[:, 0].sqrt()
+
+    found = evolve(NB201, 600, prices, nll_of, random.Random(0))
+    assert [tuple(cell) for cell in found.choices.tolist()] == scored and len(set(scored)) == 600
+    assert not found.log_q.any() and torch.equal(found.losses(0.02), found.nll)
+    torch.testing.assert_close(found.nll, nll_of(found.choices))
+
+    every = connected_cells()
+    budgets = dial(torch.linspace(0, 1, 10, dtype=torch.float64)[:, None], prices(every))
+
+    def best(cells: Tensor) -> Tensor:
+        """Least nll within each budget, (10,)."""
+        fits = prices(cells)[:, 0] <= budgets * (1 + 1e-9)
+        return torch.where(fits, nll_of(cells), torch.inf).amin(dim=1)
+
+    behind = best(found.choices) - best(every)
+    chance = best(draw_uniform(NB201, 600, prices, random.Random(0))) - best(every)
+    assert 0 <= float(behind.sum()) < 0.1 * float(chance.sum()) < torch.inf
+
+
 # ---------------------------------------------------------------- in a search
 
 
@@ -241,3 +319,67 @@ def test_a_search_leaves_its_finalists_and_resumes_with_them(
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     search(config, tmp_path / "run", state=state)
     assert read_rows(tmp_path / "run") == rows
+
+
+@pytest.mark.parametrize("source", ["random", "evolved"])
+@pytest.mark.parametrize("space", ["nasbench201", "darts"])
+def test_a_search_that_only_trains_weights_has_a_front(
+    space: str,
+    source: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Random search with weight sharing, and evolution over the same weights, as settings."""
+    monkeypatch.setattr("nas.searcher.IMAGES", 100)
+    count = POPULATION + 6
+    config = replace(
+        CONFIG, space=space, finalist_source=source, finalists=count, epochs=2, warmup_epochs=2,
+        estimator="relaxed", hypernet="constant", trained_cells="prior", grid=5, eval_images=50,
+    )  # fmt: skip
+    search(config, tmp_path / "run")
+    front = Front.load(tmp_path / "run")
+    found = front.finalists
+    assert len(found.choices.unique(dim=0)) == count and not found.log_q.any()
+    assert all(front.space.connected(cell) for cell in found.choices.tolist())
+    lams = front.lam_range.grid(5)
+    costs = front.costs_of(front.choices(lams))[:, 0]
+    budgets = front.budgets(lams)[:, 0]
+    assert bool((costs <= budgets * (1 + 1e-9)).all()) and float(costs.diff().max()) <= 0
+    assert float(budgets[0]) == pytest.approx(float(front.costs_of(found.choices).max()))
+    # The hypernetwork has not moved: all operations alike.
+    said = capsys.readouterr().out
+    entropy = float(torch.tensor(float(len(front.space.ops))).log())
+    assert f"entropy: {entropy:.2f} nats at the lowest λ, {entropy:.2f} at the highest" in said
+    assert "rises at 0 of them" in said
+    at = front.at(float(lams[2]))
+    assert at.choices() in {tuple(cell) for cell in found.choices.tolist()}
+
+
+@pytest.mark.parametrize("source", ["drawn", "random", "evolved"])
+def test_a_resumed_search_finds_the_same_finalists(
+    source: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.searcher.IMAGES", 100)
+    config = replace(CONFIG, finalist_source=source, finalists=POPULATION + 6)
+
+    def finish(searcher: Searcher) -> Finalists:
+        while searcher.step < 6:
+            searcher.advance()
+        searcher.choose_finalists()
+        assert searcher.finalists is not None
+        return searcher.finalists
+
+    whole = finish(Searcher(config, ALONE, data=digits))
+    half = Searcher(config, ALONE, data=digits)
+    for _ in range(3):
+        half.advance()
+    checkpoint.save(tmp_path / "checkpoint.pt", half.state())
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    torch.manual_seed(5)
+    random.seed(5)
+    again = finish(Searcher(config, ALONE, data=digits, state=state))
+    for one, other in zip(whole, again, strict=True):
+        assert torch.equal(one, other)
+    elsewhere = finish(Searcher(replace(config, seed=1), ALONE, data=digits))
+    assert not torch.equal(whole.choices, elsewhere.choices)

@@ -23,8 +23,8 @@ LAYERS = (
     "nas.weight_config nas.weightnet nas.terms nas.stages",
     "cells.supernet nas.config nas.finalists",
     "nas.method_config",
-    "nas.bounds nas.perturb",
-    "nas.discretise",
+    "nas.bounds nas.perturb nas.evolution",
+    "nas.discretise cells.sampling",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
     "nas.metrics nas.price nas.regularise",
     "cells.cell nas.augment",

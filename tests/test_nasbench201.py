@@ -13,7 +13,7 @@ import torch
 from cells.errors import InputError
 from experiments import nasbench201, nasbench201_rivals, nasbench201_searches
 from experiments.nasbench201_picture import draw_fronts
-from experiments.nasbench201_rivals import by_parameters, chance, evolved, mutate
+from experiments.nasbench201_rivals import by_parameters, chance, evolved
 from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
 from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
 from nas.data import load_data
@@ -196,11 +196,3 @@ def test_fronts_are_drawn_beside_the_true_ones(lab: Laboratory, tmp_path: Path) 
 def test_by_parameters_takes_the_largest_cell_at_each_cost(lab: Laboratory) -> None:
     """In the made-up truth cost, parameters and accuracy agree: its front is found whole."""
     assert by_parameters(lab, 0, "params")["hypervolume"] > 0.9
-
-
-def test_mutations_change_one_edge() -> None:
-    generator = np.random.default_rng(0)
-    cell = (0, 1, 2, 3, 4, 0)
-    changes = [mutate(cell, generator) for _ in range(200)]
-    assert all(sum(a != b for a, b in zip(cell, c, strict=True)) == 1 for c in changes)
-    assert len(set(changes)) == 24

@@ -84,7 +84,7 @@ OTHER = {
         "discretise": "strongest_inputs", "order": "second", "precision": "bfloat16",
         "estimator": "score", "trained_cells": "prior", "price": "product",
         "resource": "sampled", "regulariser": "zero_one", "constraint": "projection",
-        "perturb": "random", "lam_unit": "raw",
+        "perturb": "random", "lam_unit": "raw", "finalist_source": "random",
     },
     tuple: {
         "costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,), "bounds": ("params=8M",),
@@ -105,6 +105,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "constraint": {"bounds": ("params=9M",), "constraint": "multiplier"},
     "price": {"lam_unit": "raw"},
     "keep_ops": {"keep_ops": (3,)},
+    "finalist_source": {"finalists": 100},
 }
 
 

@@ -12,6 +12,7 @@ from cells.cell import Body, Cell, Skeleton, State
 from cells.conv import DepthwiseConv2d
 from cells.genotype import Genotype
 from cells.network import Network, inherit
+from cells.sampling import random_cell
 from cells.space import SPACES, SearchSpace
 from cells.supernet import MixedEdge, Supernet
 
@@ -24,15 +25,7 @@ def seed() -> None:
 
 
 def random_genotype(space: SearchSpace, seed: int) -> Genotype:
-    draw = random.Random(seed)
-    choices = [space.none] * space.num_edges
-    for kind in space.kinds:
-        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
-            rows = [r for r, (_, t) in enumerate(space.cell_edges) if t == target]
-            for row in draw.sample(rows, space.inputs_per_node or len(rows)):
-                ops = space.ops if space.inputs_per_node is None else space.ops[1:]
-                choices[space.first_edge(kind) + row] = space.ops.index(draw.choice(ops))
-    return Genotype.from_choices(space, choices)
+    return Genotype.from_choices(space, random_cell(space, random.Random(seed), connected=False))
 
 
 def one_hot(space: SearchSpace, choices: Sequence[int]) -> Tensor:

@@ -1,0 +1,184 @@
+"""Cells at random: uniform, with a share of convolutions, of about a given cost; their neighbours.
+
+All draws come from a `random.Random`, which a run seeds from a stream of its own.
+"""
+
+import math
+import random
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cells.cost import CostTable
+from cells.errors import InputError
+from cells.space import SearchSpace
+
+Cell = tuple[int, ...]
+"""Operation of each edge, `num_edges` column numbers; `none` where there is no edge."""
+
+TRIES = 5000
+"""Draws for each cell of a given cost before there seem to be too few."""
+STEEPEST = 1e3
+"""Largest tilt towards cheap or dear cells, nats per largest difference between operations."""
+
+
+def random_cell(
+    space: SearchSpace,
+    draw: random.Random,
+    *,
+    convolutions: float | None = None,
+    connected: bool = True,
+) -> Cell:
+    """A cell of the space, each as likely as any other.
+
+    Args:
+        convolutions: probability in [0, 1] that an edge of the cell carries a convolution, each
+            kind of them alike, and not one of the other operations; None makes all operations
+            alike.
+        connected: draw again as long as the output does not depend on the inputs.
+    """
+    ops = _candidates(space)
+    heavy = [op for op in ops if "conv" in space.ops[op]]
+    light = [op for op in ops if op not in heavy]
+    while True:
+        cell = [space.none] * space.num_edges
+        for rows in space.incoming:
+            for row in draw.sample(rows, space.inputs_per_node) if space.inputs_per_node else rows:
+                among = ops
+                if convolutions is not None:
+                    among = heavy if draw.random() < convolutions else light
+                cell[row] = among[draw.randrange(len(among))]
+        if not connected or space.connected(cell):
+            return tuple(cell)
+
+
+def mutate(space: SearchSpace, cell: Cell, draw: random.Random, *, connected: bool = True) -> Cell:
+    """A neighbour: a cell that differs in one edge.
+
+    The edge gets another operation or, where a node keeps some of its edges only and with
+    probability one half, reads another state that its node does not read yet: the two mutations of
+    Real, Aggarwal, Huang, Le (2019).
+
+    Args:
+        connected: draw again as long as the output does not depend on the inputs.
+    """
+    while True:
+        mutant = _mutant(space, list(cell), draw)
+        if not connected or space.connected(mutant):
+            return tuple(mutant)
+
+
+def random_cells_at(
+    space: SearchSpace,
+    table: CostTable,
+    cost: float,
+    count: int,
+    draw: random.Random,
+    *,
+    within: float = 0.05,
+) -> list[Cell]:
+    """Connected cells of about a given cost; among those of equal cost each is as likely.
+
+    Cells are drawn with probabilities ∝ exp(−β · cost), where β makes `cost` their mean, until
+    enough of them lie in the window: a probability that depends on nothing but the cost.
+
+    Args:
+        table: of a cost that an absent edge has none of.
+        cost: of the whole network, in the table's unit, > 0.
+        count: how many; they need not be different.
+        within: how far the cost may be off, as a share of it.
+
+    Raises:
+        InputError: if `TRIES` draws for each are not enough.
+    """
+    cells: list[Cell] = []
+    nearest = math.inf
+    tilt = _tilt_to(space, table, cost)
+    for _ in range(TRIES * count):
+        cell = _tilted_cell(space, tilt, draw)
+        found = table.total(cell)
+        if space.connected(cell) and abs(found - cost) < abs(nearest - cost):
+            nearest = found
+        if space.connected(cell) and abs(found - cost) <= within * cost:
+            cells.append(cell)
+            if len(cells) == count:
+                return cells
+    raise InputError(
+        f"{len(cells)} of {TRIES * count} cells are within {100 * within:g}% of {table.name} "
+        f"{cost:,.6g}, {count} are wanted, and the nearest has {nearest:,.6g}: ask for another "
+        "cost or a wider window"
+    )
+
+
+def _candidates(space: SearchSpace) -> list[int]:
+    """Columns that may stand on an edge of a discrete cell."""
+    every = space.inputs_per_node is None
+    return [op for op in range(len(space.ops)) if every or op != space.none]
+
+
+def _mutant(space: SearchSpace, cell: list[int], draw: random.Random) -> list[int]:
+    ops = _candidates(space)
+    edges = [row for row, op in enumerate(cell) if op in ops]
+    row = edges[draw.randrange(len(edges))]
+    free = [
+        other for rows in space.incoming if row in rows for other in rows if cell[other] not in ops
+    ]
+    if free and draw.randrange(2):
+        other = free[draw.randrange(len(free))]
+        cell[row], cell[other] = cell[other], cell[row]
+    else:
+        shift = 1 + draw.randrange(len(ops) - 1)
+        cell[row] = ops[(ops.index(cell[row]) + shift) % len(ops)]
+    return cell
+
+
+class _Tilt(NamedTuple):
+    """A distribution of cells, ∝ exp(−β · cost)."""
+
+    sets: list[list[Cell]]
+    """For each node, the sets of edges it may keep."""
+    set_probs: list[list[float]]
+    """Their probabilities."""
+    op_probs: list[list[float]]
+    """Probabilities of the operations on each edge that is kept, (edges, ops)."""
+    mean: float
+    """Expected sum of what operations cost."""
+
+
+def _tilt(space: SearchSpace, table: Tensor, beta: float) -> _Tilt:
+    """The distribution with a given β, for operations' costs (edges, ops) in float64."""
+    logits = torch.full_like(table, -torch.inf)
+    ops = _candidates(space)
+    logits[:, ops] = -beta * table[:, ops]
+    probs = logits.softmax(dim=1)
+    worth, expected = logits.logsumexp(dim=1), (probs * table).sum(dim=1)
+    sets = [list(combinations(r, space.inputs_per_node or len(r))) for r in space.incoming]
+    set_probs, mean = [], 0.0
+    for rows in map(torch.tensor, sets):  # (sets, edges kept)
+        weights = worth[rows].sum(dim=1).softmax(dim=0)
+        mean += float(weights @ expected[rows].sum(dim=1))
+        set_probs.append(weights.tolist())
+    return _Tilt(sets, set_probs, probs.tolist(), mean)
+
+
+def _tilt_to(space: SearchSpace, table: CostTable, cost: float) -> _Tilt:
+    """The distribution of which `cost` is the mean, by bisection: the mean falls as β rises."""
+    span = float(table.table.max() - table.table.min())
+    low, high = (sign * STEEPEST / span for sign in (-1, 1))
+    while high - low > 1e-9 * STEEPEST / span:
+        middle = (low + high) / 2
+        if table.base + _tilt(space, table.table, middle).mean > cost:
+            low = middle
+        else:
+            high = middle
+    return _tilt(space, table.table, high)
+
+
+def _tilted_cell(space: SearchSpace, tilt: _Tilt, draw: random.Random) -> Cell:
+    cell = [space.none] * space.num_edges
+    for sets, weights in zip(tilt.sets, tilt.set_probs, strict=True):
+        for row in draw.choices(sets, weights)[0]:
+            cell[row] = draw.choices(range(len(space.ops)), tilt.op_probs[row])[0]
+    return tuple(cell)
