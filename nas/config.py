@@ -16,7 +16,7 @@ from nas.hypernet import HYPERNETS
 from nas.relax import RELAXATIONS, SCHEDULES
 from nas.settings import read_settings
 
-WEIGHTS = ("point", "gaussian")
+WEIGHTS = ("point", "gaussian", "generated")
 ORDERS = ("first", "second", "exact")
 ESTIMATORS = ("relaxed", "score")
 TRAINED_CELLS = ("lambda", "prior")
@@ -117,7 +117,12 @@ class SearchConfig:
 
     # Weights
     weights: str = "point"
-    """point, or gaussian (mean-field posterior with local reparameterisation)."""
+    """point, gaussian (mean-field posterior with local reparameterisation), or generated (kernels
+    made from embeddings by a generator that all layers share)."""
+    kernel_embedding: int = 64
+    """Length of the embedding of each block of a generated kernel."""
+    kernel_block: int = 16
+    """Channels, in and out, of the blocks from which generated kernels are tiled."""
     prior_variance: float = 0.1
     """Variance σ₀² of the prior N(0, σ₀²) of Gaussian weights."""
     initial_sigma: float = 0.01
@@ -146,7 +151,7 @@ class SearchConfig:
     w_momentum: float = 0.9
     """Momentum of the weights."""
     w_weight_decay: float = 3e-4
-    """Weight decay of point weights; Gaussian ones have their prior instead."""
+    """Weight decay of point and generated weights; Gaussian ones have their prior instead."""
     w_grad_clip: float = 5.0
     """Largest norm of the weights' gradient."""
     arch_lr: float = 3e-4
@@ -287,7 +292,7 @@ class SearchConfig:
 _LEAST: dict[str, float] = {
     "image_size": 1, "crop_padding": 0, "cutout": 0, "channels": 1, "num_cells": 1,
     "stem_stride": 1, "shrink": 1, "cells_per_step": 1, "score_lams": 1, "replay": 1,
-    "arch_every": 1,
+    "arch_every": 1, "kernel_embedding": 1, "kernel_block": 1,
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,

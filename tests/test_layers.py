@@ -23,8 +23,8 @@ LAYERS = (
     "nas.weight_config nas.weightnet",
     "cells.supernet nas.config nas.finalists",
     "nas.discretise",
-    "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
-    "nas.metrics",
+    "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.kernels nas.bilevel nas.data "
+    "nas.checkpoint nas.metrics",
     "cells.cell nas.augment",
     "cells.notation",
     "cells.genotype",
