@@ -96,7 +96,7 @@ class SearchConfig(MethodConfig):
     w_momentum: float = 0.9
     """Momentum of the weights."""
     w_weight_decay: float = 3e-4
-    """Weight decay of point weights; Gaussian ones have their prior instead."""
+    """Weight decay of point and generated weights; Gaussian ones have their prior instead."""
     w_grad_clip: float = 5.0
     """Largest norm of the weights' gradient."""
     arch_lr: float = 3e-4
@@ -273,7 +273,7 @@ class SearchConfig(MethodConfig):
 _LEAST: dict[str, float] = {
     "image_size": 1, "crop_padding": 0, "cutout": 0, "channels": 1, "num_cells": 1,
     "stem_stride": 1, "shrink": 1, "cells_per_step": 1, "score_lams": 1, "replay": 1,
-    "arch_every": 1,
+    "arch_every": 1, "kernel_embedding": 1, "kernel_block": 1,
     "lams_per_step": 1, "latency_batch": 1, "arch_kl": 0, "knots": 2, "hidden": 1, "rank": 1,
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,

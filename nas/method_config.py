@@ -12,7 +12,7 @@ from nas.price import PRICES
 from nas.regularise import REGULARISERS
 from nas.relax import RELAXATIONS, SCHEDULES
 
-WEIGHTS = ("point", "gaussian")
+WEIGHTS = ("point", "gaussian", "generated")
 ORDERS = ("first", "second", "exact")
 ESTIMATORS = ("relaxed", "score")
 RESOURCES = ("expected", "sampled")
@@ -103,7 +103,12 @@ class MethodConfig:
 
     # Weights
     weights: str = "point"
-    """point, or gaussian (mean-field posterior with local reparameterisation)."""
+    """point, gaussian (mean-field posterior with local reparameterisation), or generated (kernels
+    made from embeddings by a generator that all layers share)."""
+    kernel_embedding: int = 64
+    """Length of the embedding of each block of a generated kernel."""
+    kernel_block: int = 16
+    """Channels, in and out, of the blocks from which generated kernels are tiled."""
     prior_variance: float = 0.1
     """Variance σ₀² of the prior N(0, σ₀²) of Gaussian weights."""
     initial_sigma: float = 0.01
@@ -197,6 +202,11 @@ class MethodConfig:
                 bool(fewer) and self.weights == "gaussian",
                 "partial_channels and keep_ops leave part of a posterior unused, whose KL would "
                 "be paid for: add --weights point",
+            ),
+            (
+                len(set(self.partial_channels)) > 1 and self.weights == "generated",
+                "partial_channels that change would need kernels of another size from the same "
+                "embeddings: give one value, or add --weights point",
             ),
             (
                 bool(self.keep_ops) and self.finalists > 0,

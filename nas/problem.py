@@ -25,6 +25,7 @@ from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.elbo import NegativeElbo, Shape, kl_costs
 from nas.front import build_front_hypernet
+from nas.kernels import to_generated
 from nas.latency import MEASURED, measure
 from nas.perturb import random_in_ball
 from nas.posterior import to_gaussian
@@ -109,6 +110,9 @@ class Problem:
         if config.weights == "gaussian":
             weight_noise = torch.Generator(device)
             to_gaussian(self.supernet, weight_noise, sigma=config.initial_sigma)
+        elif config.weights == "generated":
+            rng = stream(config.seed, "kernels", 0)
+            to_generated(self.supernet, rng, config.kernel_embedding, config.kernel_block)
         self.tables = tables or self._measure()
         self.hypernet = build_front_hypernet(config, self.tables).to(device)
         self.bounds = (

@@ -81,7 +81,7 @@ class Searcher(Loop):
             config.w_lr,
             momentum=config.w_momentum,
             # The prior of Gaussian weights takes the place of weight decay.
-            weight_decay=config.w_weight_decay if config.weights == "point" else 0.0,
+            weight_decay=0.0 if config.weights == "gaussian" else config.w_weight_decay,
         )
 
     # ---------------------------------------------------------------- one step

@@ -22,6 +22,7 @@ from cells.space import find_space
 from cells.supernet import Supernet
 from nas import checkpoint
 from nas.data import Augmentation, Batches, ImageData, Split, evaluation_batches
+from nas.kernels import to_generated, to_plain
 from nas.metrics import Average, MetricsLog, accuracy
 from nas.recipe import RetrainConfig
 from nas.runs import read_run
@@ -274,7 +275,7 @@ def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) ->
 
 
 def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
-    """Reads the weights of a search; of Gaussian ones, the means.
+    """Reads the weights of a search: of Gaussian ones the means, of generated ones the kernels.
 
     Raises:
         InputError: if the folder is no search, or one of another network.
@@ -286,13 +287,17 @@ def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
             f"{skeleton.space.name!r}: inherit from the search that found it"
         )
     supernet = Supernet(skeleton)
-    means = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
+    weights = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
+    if config.weights == "generated":
+        rng = torch.Generator()  # what it draws is not kept
+        to_generated(supernet, rng, config.kernel_embedding, config.kernel_block)
     try:
-        supernet.load_state_dict(means)
+        supernet.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
             f"the supernet in {run} does not fit the data: inherit with the data it was made for"
         ) from error
+    to_plain(supernet)
     return supernet
 
 

@@ -59,6 +59,10 @@ def refused(**values: Any) -> str:
         ({"costs": ()}, ["at least one", "()"]),
         ({"costs": ("params", "params")}, ["different", "params"]),
         ({"costs": ("kl",)}, ["'kl'", "--weights gaussian"]),
+        ({"costs": ("kl",), "weights": "generated"}, ["'kl'", "--weights gaussian"]),
+        ({"weights": "generate"}, ["weights 'generate'", "did you mean 'generated'"]),
+        ({"kernel_embedding": 0}, ["kernel_embedding must be at least 1, got 0"]),
+        ({"kernel_block": 0}, ["kernel_block must be at least 1, got 0"]),
         # the score estimator and the prior
         ({"estimator": "scores"}, ["estimator 'scores'", "did you mean 'score'"]),
         ({"estimator": "score", "relax": "softmax"}, ["'score'", "relax 'straight_through'"]),

@@ -25,8 +25,8 @@ LAYERS = (
     "nas.method_config",
     "nas.bounds nas.perturb nas.evolution",
     "nas.discretise cells.sampling",
-    "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.bilevel nas.data nas.checkpoint "
-    "nas.metrics nas.price nas.regularise",
+    "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.kernels nas.bilevel nas.data "
+    "nas.checkpoint nas.metrics nas.price nas.regularise",
     "cells.cell nas.augment",
     "cells.notation",
     "cells.genotype",

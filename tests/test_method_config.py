@@ -68,6 +68,10 @@ DARTS = {"space": "darts"}
         ({"estimator": "score", "edge_weights": True}, "estimator 'score' works with edge_weights"),
         ({"estimator": "score", "price": "product"}, "estimator 'score' works with price"),
         ({"regulariser": "zero-one"}, "unknown regulariser 'zero-one': did you mean 'zero_one'?"),
+        (
+            {"partial_channels": (2, 1), "keep_ops": (2,), "weights": "generated"},
+            "partial_channels that change would need kernels of another size",
+        ),
         ({"price": "product"}, "price 'product' takes the logarithm of a cost in its own unit"),
         ({"price": "sum"}, "unknown price 'sum'"),
         ({"perturb": "adverserial"}, "did you mean 'adversarial'?"),

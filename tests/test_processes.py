@@ -48,6 +48,7 @@ CONFIGS = {
         TINY, estimator="score", hypernet="piecewise", trained_cells="prior", arch_kl=1.0
     ),
     "darts": replace(TINY, relax="gumbel_example", space="darts", num_cells=2, channels=2),
+    "generated": replace(TINY, weights="generated", kernel_embedding=8),
 }
 
 

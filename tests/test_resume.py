@@ -102,7 +102,7 @@ def saved(searcher: Searcher, path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", ["first", "second"])
-@pytest.mark.parametrize("weights", ["point", "gaussian"])
+@pytest.mark.parametrize("weights", ["point", "gaussian", "generated"])
 @pytest.mark.parametrize("relax", RELAXATIONS)
 def test_a_state_from_the_middle_of_an_epoch_goes_on_bitwise(
     digits: ImageData, relax: str, weights: str, order: str, tmp_path: Path

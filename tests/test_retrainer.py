@@ -29,6 +29,7 @@ from cells.supernet import Supernet
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import Batches, ImageData, load_data
+from nas.kernels import to_generated
 from nas.posterior import to_gaussian
 from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining, resolve
 from nas.retrainer import measure_costs, read_state, retrain
@@ -330,13 +331,15 @@ def test_bfloat16_and_compilation_change_nothing_but_rounding(
 # ---------------------------------------------------------------- inheriting
 
 
-@pytest.fixture(params=["point", "gaussian"])
+@pytest.fixture(params=["point", "gaussian", "generated"])
 def search(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Supernet]:
     """The folder of a search, as far as retraining reads it, and its supernet."""
     config = SearchConfig(data="digits", channels=4, num_cells=2, weights=request.param)
     supernet = Supernet(Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 2))
     if request.param == "gaussian":
         to_gaussian(supernet, torch.Generator(), sigma=0.1)
+    if request.param == "generated":
+        to_generated(supernet, torch.Generator(), config.kernel_embedding, config.kernel_block)
     state = {"config": config.to_dict(), "step": 9, "supernet": supernet.state_dict()}
     folder = tmp_path / "search"
     folder.mkdir()

@@ -102,6 +102,7 @@ def test_every_hypernetwork_learns_under_every_relaxation(
         ("gaussian", ("kl",)),
         ("gaussian", ("params",)),
         ("gaussian", ("latency", "kl")),
+        ("generated", ("params",)),
     ],
 )
 def test_every_cost_and_order(
@@ -139,7 +140,12 @@ def test_a_raw_lam_finds_what_one_times_the_range_finds(digits: ImageData, hyper
 
 @pytest.mark.parametrize(
     ("weights", "costs"),
-    [("point", ("params",)), ("point", ("latency", "flops")), ("gaussian", ("kl", "params"))],
+    [
+        ("point", ("params",)),
+        ("point", ("latency", "flops")),
+        ("gaussian", ("kl", "params")),
+        ("generated", ("params",)),
+    ],
 )
 @pytest.mark.parametrize("hypernet", HYPERNETS)
 def test_every_hypernetwork_learns_from_scores(
