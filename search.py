@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cells.errors import InputError, unknown
 from nas.commandline import parse, take
+from nas.config import SearchConfig
+from nas.methods import METHODS, options, settled
 from nas.presets import ALL_PRESETS
 from nas.runs import read_any_run, read_config, require_same
 from nas.runtime import run_script
@@ -15,16 +17,21 @@ USAGE = f"""usage: python search.py PRESET [--option value …]        a new sea
        python search.py --config runs/x/config.json    the same search once more
        python search.py --resume runs/x                go on with an interrupted search
 PRESET is one of {", ".join(ALL_PRESETS)}; --out FOLDER names the run (default runs/PRESET).
+--method NAME searches as a paper does: {", ".join(METHODS)}.
 Options: python search.py digits --help"""
 
 
 def command() -> None:
     """Runs one search from the command line."""
     args = sys.argv[1:]
-    resume, path, out = (take(args, name) for name in ("--resume", "--config", "--out"))
+    resume, path, out, method = (
+        take(args, name) for name in ("--resume", "--config", "--out", "--method")
+    )
     if resume is not None:
-        if path is not None or out is not None:
-            raise InputError("--resume goes on in the run's own folder: leave --config, --out out")
+        if path is not None or out is not None or method is not None:
+            raise InputError(
+                "--resume goes on in the run's own folder: leave --config, --method, --out out"
+            )
         folder = Path(resume)
         config, state = read_any_run(folder)
         config = parse(type(config), config, args, "search.py --resume RUN")
@@ -44,7 +51,14 @@ def command() -> None:
         raise InputError(f"a preset comes first: one of {', '.join(ALL_PRESETS)}, got {args[0]!r}")
     else:
         raise unknown("preset", args[0], ALL_PRESETS)
-    config = parse(type(default), default, args, f"search.py {name}")
+    if method is None:
+        config = parse(type(default), default, args, f"search.py {name}")
+    elif isinstance(default, SearchConfig):
+        # Before the user's own options, which have the last word.
+        chosen = parse(SearchConfig, default, options(method) + args, f"search.py {name}")
+        config = settled(chosen, method)
+    else:
+        raise InputError(f"--method is for cells, preset {name!r} has none: leave it out")
     search(config, Path(out) if out else Path("runs") / name, exact=out is not None)
 
 

@@ -19,7 +19,7 @@ LAYERS = (
     "nas.diagnostics",
     "nas.recipe nas.examples",
     "nas.front nas.export nas.draw nas.runs",
-    "nas.plot nas.elbo nas.presets nas.latency cells.network",
+    "nas.plot nas.elbo nas.presets nas.methods nas.latency cells.network",
     "nas.weight_config nas.weightnet nas.terms nas.stages",
     "cells.supernet nas.config nas.finalists",
     "nas.method_config",

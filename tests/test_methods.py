@@ -11,11 +11,14 @@ from torch import Tensor
 
 from cells.cell import Skeleton
 from cells.cost import CostTable
+from cells.errors import InputError
 from cells.space import find_space
 from nas import checkpoint
+from nas.commandline import parse
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.latency import measure
+from nas.methods import CORNER, METHODS, RESTING, options, settled
 from nas.runtime import Processes
 from nas.searcher import Searcher
 
@@ -24,7 +27,7 @@ TINY = SearchConfig(
     space="darts", channels=4, num_cells=2, stem_stride=2, batch_size=179, epochs=3,
     arch_lr=0.05, arch_weight_decay=0.0, device="cpu", threads=1, grid=5,
 )  # fmt: skip
-METHODS: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "snas": {"relax": "gumbel", "resource": "sampled"},
     "fbnet": {
         "relax": "gumbel", "costs": ("flops",), "price": "product", "lam_unit": "raw",
@@ -74,17 +77,17 @@ def run(searcher: Searcher, steps: int) -> Searcher:
     return searcher
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_method_goes_on_where_it_stopped(name: str, digits: ImageData, tmp_path: Path) -> None:
     """Four steps an epoch; interrupted before and after the stages change."""
-    whole = make(digits, **METHODS[name])
-    stopped = make(digits, whole.state() | {"step": 0}, **METHODS[name])
+    whole = make(digits, **CASES[name])
+    stopped = make(digits, whole.state() | {"step": 0}, **CASES[name])
     for steps in (3, 4, 5):
         run(whole, steps)
         run(stopped, steps)
         path = tmp_path / f"{whole.step}.pt"
         checkpoint.save(path, stopped.state())
-        stopped = make(digits, checkpoint.load(path), **METHODS[name])
+        stopped = make(digits, checkpoint.load(path), **CASES[name])
     assert whole.step == whole.problem.total_steps
     for found, expected in (
         (stopped.supernet.state_dict(), whole.supernet.state_dict()),
@@ -97,8 +100,41 @@ def test_a_method_goes_on_where_it_stopped(name: str, digits: ImageData, tmp_pat
     assert torch.equal(stopped.front().choices(lams), whole.front().choices(lams))
 
 
+NEEDED = {"rc-darts": {"bounds": ("params=2k",)}, "budgeted": {"bounds": ("params=2k",)}}
+
+
+@pytest.mark.parametrize("corner", [False, True], ids=["every lam", "corner"])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_named_method_is_a_search(name: str, corner: bool, digits: ImageData) -> None:
+    """By the command line, which gives what the table says; and two steps of it."""
+    needed = NEEDED.get(name, {})
+    args = [part for k, v in needed.items() for part in (f"--{k}", *v)]
+    base = replace(TINY, batch_size=64)
+    config = settled(parse(SearchConfig, base, options(name) + args, "search.py"), name)
+    for key, value in METHODS[name].items():
+        assert getattr(config, key) == value
+    if corner:
+        config = replace(config, **CORNER | ({"finalists": 0, "finalist_source": "drawn"}))
+    searcher = Searcher(config, ALONE, data=digits, tables=dict(tables(config.space)))
+    before = [parameter.detach().clone() for parameter in searcher.problem.arch]
+    run(searcher, 2)
+    moved = any(
+        not torch.equal(old, new) for old, new in zip(before, searcher.problem.arch, strict=True)
+    )
+    assert moved == (name not in RESTING)
+    front = searcher.front()
+    cells = front.likely(front.lam_range.grid(3))
+    if corner:
+        assert len(cells.unique(dim=0)) == 1
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(InputError, match="unknown method 'drna': did you mean 'drnas'"):
+        options("drna")
+
+
 def test_stages_prune_and_widen(digits: ImageData) -> None:
-    searcher = make(digits, **METHODS["drnas"])
+    searcher = make(digits, **CASES["drnas"])
     space, lams = searcher.problem.skeleton.space, searcher.problem.lam_range.grid(5)
     seen = []
     while searcher.step < searcher.problem.total_steps:
@@ -117,7 +153,7 @@ def test_stages_prune_and_widen(digits: ImageData) -> None:
 @pytest.mark.parametrize("method", ["rc", "budget"])
 def test_bounds_hold_for_every_cell_of_a_search(limit: int, method: str, digits: ImageData) -> None:
     bounds = (f"params={limit}",)
-    searcher = run(make(digits, **METHODS[method] | {"bounds": bounds}), 12)
+    searcher = run(make(digits, **CASES[method] | {"bounds": bounds}), 12)
     front = searcher.front()
     cells = front.choices(front.lam_range.grid(30))
     assert (front.tables["params"].totals(cells) <= limit).all()
@@ -125,7 +161,7 @@ def test_bounds_hold_for_every_cell_of_a_search(limit: int, method: str, digits:
 
 def test_a_projected_search_expects_no_more_than_its_bound(digits: ImageData) -> None:
     """Multiples of the bound at the three levels: those of the start, to the power ⅔, ⅓, 0."""
-    searcher = make(digits, **METHODS["rc"] | {"lam": (1e-6,), "arch_lr": 0.3})
+    searcher = make(digits, **CASES["rc"] | {"lam": (1e-6,), "arch_lr": 0.3})
     keeper = searcher.keeper
     assert keeper is not None and keeper.start > 1.5
     for level in (2 / 3, 1 / 3, 0.0):
@@ -135,7 +171,7 @@ def test_a_projected_search_expects_no_more_than_its_bound(digits: ImageData) ->
 
 
 def test_a_multiplier_grows_while_the_budget_is_exceeded(digits: ImageData) -> None:
-    searcher = make(digits, **METHODS["budget"] | {"bounds": ("params=1500",)})
+    searcher = make(digits, **CASES["budget"] | {"bounds": ("params=1500",)})
     keeper, former = searcher.keeper, 0.0
     assert keeper is not None
     signs = set()
