@@ -45,9 +45,11 @@ def evidence(
         posteriors: of (*networks) networks.
         lams: of a shape that expands to (*networks).
         examples: what the likelihood is summed over.
-        draws: draws of all weights, >= 1, of which the mean counts.
+        draws: draws of all weights, >= 1, of which the mean counts; points need one.
         seed: of the draws.
     """
+    if posteriors.layers[0].log_sigma is None:
+        draws = 1
     kl = posteriors.kl(prior_variance).double()
     total = torch.zeros_like(kl)
     for number in range(draws):

@@ -167,8 +167,8 @@ def save_generated(
     """Writes a network with the deviations of its weights as safetensors, whole or not at all.
 
     The metadata hold `format`, `version` and, as JSON, the layers, the shape of an input, the
-    outputs and λ. Tensors are the weights of the module by their names in it, and `log_sigmas` of
-    each layer, (outputs, inputs + 1).
+    outputs and λ. Tensors are the weights of the module by their names in it, and, unless weights
+    are points, `log_sigmas` of each layer, (outputs, inputs + 1).
 
     Args:
         tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each.
@@ -182,7 +182,8 @@ def save_generated(
     module = module_of(generated.chain, tables or [mean[run, 0] for mean, _ in layers])
     tensors: dict[str, Tensor] = dict(module.state_dict())
     for number, (_, log_sigma) in enumerate(layers):
-        tensors[f"log_sigmas.{number}"] = log_sigma[run, 0].contiguous()
+        if log_sigma is not None:
+            tensors[f"log_sigmas.{number}"] = log_sigma[run, 0].contiguous()
     description: dict[str, Any] = {
         "layers": generated.config.layers,
         "input_shape": generated.chain.input_shape,
