@@ -45,9 +45,11 @@ def evidence(
         posteriors: of (*networks) networks.
         lams: of a shape that expands to (*networks).
         examples: what the likelihood is summed over.
-        draws: draws of all weights, >= 1, of which the mean counts.
+        draws: draws of all weights, >= 1, of which the mean counts; points need one.
         seed: of the draws.
     """
+    if posteriors.layers[0].log_sigma is None:
+        draws = 1
     kl = posteriors.kl(prior_variance).double()
     total = torch.zeros_like(kl)
     for number in range(draws):
@@ -86,6 +88,45 @@ def quality(task: Task, chain: Chain, tables: list[Tensor], examples: Examples) 
 def means(posteriors: Posteriors) -> list[Tensor]:
     """The discrete networks: the means of all weights."""
     return [layer.mean for layer in posteriors.layers]
+
+
+def mean_nll(chain: Chain, posteriors: Posteriors, examples: Examples) -> Tensor:
+    """Mean −log p(y | x) of the networks with the means of their weights, nats per example.
+
+    Differentiable; a regression's is in units of the target's standard deviation.
+
+    Args:
+        posteriors: of (*networks) networks.
+        examples: for all of them, or with dimensions in front that expand to (*networks).
+
+    Returns:
+        (*networks).
+    """
+    outputs = point_network(chain, means(posteriors), examples.x)
+    return negative_log_likelihood(outputs, examples.y, posteriors.log_noise).mean(dim=-1)
+
+
+@torch.no_grad()
+def validation(task: Task, chain: Chain, posteriors: Posteriors) -> dict[str, Tensor]:
+    """What networks with the means of their weights are worth on the validation part.
+
+    Args:
+        posteriors: of (*networks) networks.
+
+    Returns:
+        `val_nll`, nats per example, of a regression in the target's own unit, and `val_accuracy` or
+        `val_rmse` as `quality` has them, (*networks) each; nothing if there is no such part.
+    """
+    if task.val is None:
+        return {}
+    val = task.val.to(posteriors.layers[0].mean.device)
+    nll = torch.stack([len(part) * mean_nll(chain, posteriors, part) for part in val.split(BATCH)])
+    return {
+        "val_nll": nll.sum(dim=0) / len(val) + math.log(task.target_std),
+        "val_rmse" if task.regression else "val_accuracy": quality(
+            task, chain, means(posteriors), val
+        ),
+    }
 
 
 def negative_log_likelihood(outputs: Tensor, y: Tensor, log_noise: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,15 @@ class Examples:
         """The same on a device."""
         return Examples(self.x.to(device), self.y.to(device))
 
+    def at(self, index: Tensor) -> "Examples":
+        """Some of them."""
+        return Examples(self.x[index], self.y[index])
+
+    def split(self, size: int) -> "list[Examples]":
+        """All of them in order, so many at a time; fewer at the end."""
+        parts = zip(self.x.split(size), self.y.split(size), strict=True)
+        return [Examples(x, y) for x, y in parts]
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -48,6 +57,8 @@ class Task:
     """Of a regression's targets in the training part, in their own unit; 0 for classes."""
     target_std: float
     """Likewise; 1 for classes."""
+    val: Examples | None = None
+    """What was held out of the training part, if anything."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -70,12 +81,14 @@ class RunBatches:
         *,
         rank: int = 0,
         world: int = 1,
+        name: str = "train",
     ) -> None:
         """
         Args:
             examples: on the device of the batches.
             batch_size: examples per step over all processes; all if there are fewer.
             seeds: one for each run.
+            name: of the part, which has an order of its own.
 
         Raises:
             InputError: if the batch does not divide by `world`.
@@ -87,7 +100,7 @@ class RunBatches:
                 "choose another batch_size"
             )
         self.steps_per_epoch = len(examples) // self._size
-        self._examples, self._seeds = examples, seeds
+        self._examples, self._seeds, self._name = examples, seeds, name
         self._share = slice(rank * self._size // world, (rank + 1) * self._size // world)
         self._epoch, self._orders = -1, torch.empty(0)
 
@@ -96,7 +109,9 @@ class RunBatches:
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             orders = [
-                torch.randperm(len(self._examples), generator=stream(seed, "train/order", epoch))
+                torch.randperm(
+                    len(self._examples), generator=stream(seed, f"{self._name}/order", epoch)
+                )
                 for seed in self._seeds
             ]
             self._epoch, self._orders = epoch, torch.stack(orders).to(self._examples.y.device)
@@ -104,7 +119,14 @@ class RunBatches:
         return self._examples.x[index], self._examples.y[index]
 
 
-def load_task(source: str, root: Path, *, target: str | None = None, split_seed: int = 0) -> Task:
+def load_task(
+    source: str,
+    root: Path,
+    *,
+    target: str | None = None,
+    split_seed: int = 0,
+    val_fraction: float = 0.0,
+) -> Task:
     """Reads a data set.
 
     Args:
@@ -112,10 +134,14 @@ def load_task(source: str, root: Path, *, target: str | None = None, split_seed:
             takes them.
         root: folder of the named data sets.
         target: column of a CSV file; the last one if None.
-        split_seed: fixes the test part where the source has none of its own.
+        split_seed: fixes the test part where the source has none of its own, and the validation
+            part.
+        val_fraction: share of the training part that becomes the validation part, in [0, 1). A
+            table is scaled before.
 
     Raises:
-        InputError: for data that are absent, damaged or inconsistent, or an unknown column.
+        InputError: for data that are absent, damaged or inconsistent, an unknown column, or a part
+            without examples.
     """
     if Path(source).suffix.lower() == ".csv":
         path = Path(source).expanduser()
@@ -127,12 +153,34 @@ def load_task(source: str, root: Path, *, target: str | None = None, split_seed:
             if target not in names:
                 raise unknown("column", target, names)
             column = names.index(target)
-        return table_task(path.stem, rows, column, split_seed)
+        return hold_out(table_task(path.stem, rows, column, split_seed), val_fraction, split_seed)
     if target is not None:
         raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
     data = load_data(source, root, split_seed=split_seed)
     train, test = (Examples(part.images / 255, part.labels) for part in (data.train, data.test))
-    return Task(data.name, train, test, data.num_classes, False, 0.0, 1.0)
+    task = Task(data.name, train, test, data.num_classes, False, 0.0, 1.0)
+    return hold_out(task, val_fraction, split_seed)
+
+
+def hold_out(task: Task, fraction: float, seed: int) -> Task:
+    """Splits a validation part off the training part, at random; 0 leaves all as it is.
+
+    Args:
+        fraction: share of the training part, in [0, 1).
+
+    Raises:
+        InputError: if either part would be empty.
+    """
+    if fraction == 0:
+        return task
+    held = round(fraction * len(task.train))
+    if not 0 < held < len(task.train):
+        raise InputError(
+            f"val_fraction {fraction} of {len(task.train)} training examples leaves a part empty: "
+            "choose another"
+        )
+    order = torch.randperm(len(task.train), generator=stream(seed, "split/val", 0))
+    return replace(task, train=task.train.at(order[held:]), val=task.train.at(order[:held]))
 
 
 def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Task:

@@ -22,7 +22,7 @@ from nas.examples import Task, load_task
 from nas.runs import CHECKPOINT
 from nas.runtime import run_script, write_atomically
 from nas.settings import read_settings
-from nas.weight_config import MLP, NONE, WeightConfig
+from nas.weight_config import LOCAL, MLP, NONE, POINT, WeightConfig
 from nas.weightnet import Posteriors, WeightHypernet
 
 
@@ -36,12 +36,20 @@ class Generated:
         config: the settings of the search.
         chain: the layers of every network.
         hypernet: λ -> posteriors.
+        tuned: the λ that each run learned, (runs,) float64, if they learned one (`--tune local`).
     """
 
-    def __init__(self, config: WeightConfig, chain: Chain, hypernet: WeightHypernet) -> None:
+    def __init__(
+        self,
+        config: WeightConfig,
+        chain: Chain,
+        hypernet: WeightHypernet,
+        tuned: Tensor | None = None,
+    ) -> None:
         self.config = config
         self.chain = chain
         self.hypernet = hypernet
+        self.tuned = tuned
         self.lam_range = config.lam_range()
 
     @classmethod
@@ -60,17 +68,21 @@ class Generated:
         chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
         hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
         checkpoint.fill(hypernet, state["hypernet"], path)
-        return cls(config, chain, hypernet)
+        tuned = None
+        if config.tune == LOCAL:
+            tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]
+        return cls(config, chain, hypernet, tuned)
 
     def at(self, lams: Sequence[float]) -> Posteriors:
         """Posteriors of every run's networks at some λs, of (runs, lams) networks.
 
         Raises:
-            InputError: if a λ lies outside the range that was searched, or is not one of those for
-                which networks were trained by themselves.
+            InputError: if a λ lies outside the range that was searched, far from the one that was
+                learned, or is not one of those for which networks were trained by themselves.
         """
         for lam in lams:
             self.lam_range.check((lam,))
+            self._check_near(lam)
         wanted = torch.tensor(lams, dtype=torch.float64)
         unit_lams = self.lam_range.unit(wanted[:, None])[:, 0]
         if self.hypernet.own is not None:
@@ -87,13 +99,24 @@ class Generated:
         with torch.no_grad():
             return self.hypernet.at(unit_lams)
 
+    def _check_near(self, lam: float) -> None:
+        """Refuses a λ of which a local search has drawn next to nothing, two deviations away."""
+        if self.tuned is None:
+            return
+        if (self.tuned / lam).log().abs().min() > 2 * self.config.tune_width:
+            known = ", ".join(f"{near:.6g}" for near in self.tuned.tolist())
+            raise InputError(
+                f"λ = {lam} is far from what this search learned, λ = {known}: ask for one "
+                "near it, or search without --tune"
+            )
+
     def starts(self, config: WeightConfig) -> Posteriors:
         """What networks by themselves begin with in another search, of (runs, λs of its grid).
 
         Raises:
             InputError: if this search has other layers, seeds or data, or lacks one of the λs.
         """
-        for name in ("data", "target", "split_seed", "layers", "seed", "runs", "prior_variance"):
+        for name in _SHARED:
             here, there = getattr(self.config, name), getattr(config, name)
             if here != there:
                 raise InputError(
@@ -118,10 +141,29 @@ class Generated:
         Raises:
             InputError: if they cannot be read.
         """
-        config = self.config
-        return load_task(
-            config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
-        )
+        return read_task(self.config)
+
+
+_SHARED = (
+    "data", "target", "split_seed", "val_fraction", "layers", "weights", "seed", "runs",
+    "prior_variance",
+)  # fmt: skip
+"""What a search and the one that it starts have alike."""
+
+
+def read_task(config: WeightConfig) -> Task:
+    """Reads the data of a search.
+
+    Raises:
+        InputError: as `load_task`.
+    """
+    return load_task(
+        config.data,
+        Path(config.data_root),
+        target=config.target,
+        split_seed=config.split_seed,
+        val_fraction=config.val_fraction,
+    )
 
 
 @torch.no_grad()
@@ -149,7 +191,9 @@ def build_weight_hypernet(
         config.hypernet,
         range(config.seed, config.seed + config.runs),
         own=own,
-        sigma=(config.initial_sigma, config.initial_sigma_high),
+        sigma=None
+        if config.weights == POINT
+        else (config.initial_sigma, config.initial_sigma_high),
         noisy_target=noisy_target,
         knots=config.knots,
         hidden=config.hidden,
@@ -167,8 +211,8 @@ def save_generated(
     """Writes a network with the deviations of its weights as safetensors, whole or not at all.
 
     The metadata hold `format`, `version` and, as JSON, the layers, the shape of an input, the
-    outputs and λ. Tensors are the weights of the module by their names in it, and `log_sigmas` of
-    each layer, (outputs, inputs + 1).
+    outputs and λ. Tensors are the weights of the module by their names in it, and, unless weights
+    are points, `log_sigmas` of each layer, (outputs, inputs + 1).
 
     Args:
         tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each.
@@ -182,7 +226,8 @@ def save_generated(
     module = module_of(generated.chain, tables or [mean[run, 0] for mean, _ in layers])
     tensors: dict[str, Tensor] = dict(module.state_dict())
     for number, (_, log_sigma) in enumerate(layers):
-        tensors[f"log_sigmas.{number}"] = log_sigma[run, 0].contiguous()
+        if log_sigma is not None:
+            tensors[f"log_sigmas.{number}"] = log_sigma[run, 0].contiguous()
     description: dict[str, Any] = {
         "layers": generated.config.layers,
         "input_shape": generated.chain.input_shape,

@@ -66,11 +66,14 @@ def rises(unit_lams: Tensor, num_knots: int) -> Tensor:
 
     Returns:
         (n, costs, K − 1) in [0, 1]: 1 for intervals below u, 0 for those above. At a knot
-        (rounded to the dtype of `unit_lams`) every entry is exactly 0 or 1.
+        (rounded to the dtype of `unit_lams`) every entry is exactly 0 or 1, and a derivative with
+        respect to u the mean of those on either side.
     """
     knots = torch.arange(num_knots, dtype=unit_lams.dtype, device=unit_lams.device)
     knots = knots / (num_knots - 1)
-    return ((unit_lams[..., None] - knots[:-1]) / knots.diff()).clamp(0, 1)
+    shares = (unit_lams[..., None] - knots[:-1]) / knots.diff()
+    # Not `clamp`, whose derivative is 0 at a knot: λ̂ could never leave it (nas.best_response).
+    return shares.maximum(torch.zeros_like(shares)).minimum(torch.ones_like(shares))
 
 
 def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> nn.Parameter:

@@ -27,7 +27,14 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
 def density(layer: Posterior) -> Tensor:
-    """Graves (2011): removed first is what is likeliest to be 0, ρ ∝ exp(−m² / 2σ²)."""
+    """Graves (2011): removed first is what is likeliest to be 0, ρ ∝ exp(−m² / 2σ²).
+
+    Raises:
+        InputError: for a point.
+    """
+    if layer.log_sigma is None:
+        others = ", ".join(name for name in RULES if name != "density")
+        raise InputError(f"pruning rule 'density' needs Gaussian weights: choose from {others}")
     return layer.mean.square() / (2 * (2 * layer.log_sigma).exp())
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from nas import checkpoint
 from nas.diagnostics import diagnose
-from nas.examples import load_task
-from nas.generated import Generated
+from nas.generated import Generated, read_task
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime import Processes, start_processes, stop_processes
 from nas.searcher import Searcher
+from nas.tune import describe, tuned_rows, write_rows
 from nas.variational import WeightSearcher
 from nas.weight_config import AnyConfig, WeightConfig
 from nas.weight_report import write_weight_report
@@ -64,11 +64,7 @@ def search(
 def _weights(
     config: WeightConfig, processes: Processes, state: dict[str, Any] | None
 ) -> WeightSearcher:
-    task = processes.main_first(
-        lambda: load_task(
-            config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
-        )
-    )
+    task = processes.main_first(lambda: read_task(config))
     start = None
     if config.start is not None and state is None:
         start = Generated.load(config.start).starts(config)
@@ -77,7 +73,13 @@ def _weights(
 
 def _report_weights(searcher: WeightSearcher, path: Path) -> None:
     problem = searcher.problem
-    generated = Generated(searcher.config, problem.chain, problem.hypernet)
+    generated = Generated(searcher.config, problem.chain, problem.hypernet, problem.tuned_lams)
+    if generated.tuned is not None:
+        rows = tuned_rows(generated, generated.tuned, problem.task)
+        write_rows(path / "front.csv", rows)
+        print("\n".join(describe(rows, generated)))
+        print(f"table in {path / 'front.csv'}; the networks: python -m nas.tune {path}")
+        return
     rows = write_weight_report(path, generated, problem.task)
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
         print(f"λ = {row['lam']:g}: evidence {row['evidence']:,.0f} nats, KL {row['kl']:,.0f} nats")

@@ -7,9 +7,14 @@ generates is the posterior of the weights, N(m(λ), σ(λ)²). The bound is that
 
 in nats per example. All λs of a step, all runs, and all networks that have a λ of their own go
 through one batched network.
+
+With `--tune local` λ itself is learned (`nas.best_response`): it takes the place of the
+architecture, and moves on examples that train no weights.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +22,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cells.chain import Chain
-from nas.evidence import negative_log_likelihood
-from nas.examples import RunBatches, Task
+from nas.best_response import Descent, hypergradient, near
+from nas.evidence import mean_nll, negative_log_likelihood
+from nas.examples import Examples, RunBatches, Task
 from nas.generated import build_weight_hypernet
 from nas.loop import Loop
+from nas.metrics import Average
 from nas.runtime import Processes, stream
 from nas.terms import Terms
-from nas.weight_config import NONE, WeightConfig
+from nas.weight_config import LOCAL, NONE, POINT, WeightConfig
 from nas.weightnet import Posteriors, propagate
 
 
@@ -52,11 +59,9 @@ class WeightProblem:
         chain: the network.
         hypernet: generates all weights.
         weights: its parameters, in order.
-        arch: none.
+        descent: moves the λ of each run, if λ is learned.
         lam_range: λs that can be asked for.
     """
-
-    arch: tuple[Tensor, ...] = ()
 
     def __init__(self, config: WeightConfig, processes: Processes, task: Task) -> None:
         """
@@ -80,6 +85,14 @@ class WeightProblem:
         hypernet = build_weight_hypernet(config, self.chain, noisy_target=task.regression)
         self.hypernet = hypernet.to(processes.device)
         self._names = [name for name, _ in self.hypernet.named_parameters()]
+        self.descent: Descent | None = None
+        if config.tune == LOCAL:
+            assert task.val is not None
+            self.descent = Descent(torch.full((config.runs,), 0.5))
+            self._val_batches = RunBatches(
+                task.val.to(processes.device), config.batch_size, self.seeds,
+                rank=processes.rank, world=processes.world, name="val",
+            )  # fmt: skip
 
     def _unit(self, lams: Tensor) -> Tensor:
         """Positions of log λ in its range, in the shape of `lams`."""
@@ -90,6 +103,23 @@ class WeightProblem:
         """The hypernetwork's parameters, in order."""
         return tuple(self.hypernet.parameters())
 
+    @property
+    def arch(self) -> tuple[Tensor, ...]:
+        """Positions (runs,) of the λs that are learned, if they are."""
+        return () if self.descent is None else (self.descent.unit_lams,)
+
+    @property
+    def tuned_lams(self) -> Tensor | None:
+        """The λs that are learned, (runs,) float64, if they are."""
+        if self.descent is None:
+            return None
+        return self.lam_range.lam(self.descent.unit_lams[:, None])[:, 0]
+
+    @property
+    def log_width(self) -> float:
+        """Of the range of λ, in units of its logarithm."""
+        return math.log(self.lam_range.high[0] / self.lam_range.low[0])
+
     def sample(self, half: str, step: int) -> WeightSample:
         """Draws all that is random about one step; every run draws by its own seed."""
         config, device = self.config, self.processes.device
@@ -97,21 +127,17 @@ class WeightProblem:
         copies = 1 if self.own_lams is None else len(self.own_lams)
         drawn = config.lams_per_step if self.own_lams is None else 1
         if self.own_lams is None:
-            lams = torch.stack(
-                [
-                    self.lam_range.spread(drawn, stream(seed, "lams", step))[:, 0]
-                    for seed in self.seeds
-                ]
-            )
+            lams = torch.stack([self._draw_lams(run, step) for run in range(config.runs)])
         else:
             lams = self.own_lams.repeat(config.runs)[:, None]
+        shapes = [] if config.weights == POINT else self.chain.output_shapes
         noises: list[list[Tensor]] = []
         for seed in self.seeds:
             generator = stream(seed, f"posterior/{self.processes.rank}", step, device)
             noises.append(
                 [
                     torch.randn(drawn, x.shape[1], *shape, generator=generator, device=device)
-                    for shape in self.chain.output_shapes
+                    for shape in shapes
                 ]
             )
         joint = [
@@ -121,6 +147,25 @@ class WeightProblem:
         unit_lams = self._unit(lams).float().to(device)
         x, y = (part[:, None].repeat_interleave(copies, dim=0) for part in (x, y))
         return WeightSample(x, y, lams.float().to(device), unit_lams, joint)
+
+    def _draw_lams(self, run: int, step: int) -> Tensor:
+        """λs (lams_per_step,) for one run's hypernetwork: over the range, or about the learned."""
+        count, generator = self.config.lams_per_step, stream(self.seeds[run], "lams", step)
+        if self.descent is None:
+            return self.lam_range.spread(count, generator)[:, 0]
+        width = self.config.tune_width / self.log_width
+        unit_lams = near(float(self.descent.unit_lams[run]), width, count, generator)
+        return self.lam_range.lam(unit_lams[:, None])[:, 0]
+
+    def validation_losses(self, step: int, unit_lams: Tensor) -> Tensor:
+        """What λ is learned from: losses on one validation batch, nats per example, (runs,).
+
+        Args:
+            unit_lams: positions (runs,) of log λ.
+        """
+        x, y = self._val_batches.batch(step)
+        posteriors = self.hypernet(unit_lams[:, None].to(self.processes.device))
+        return mean_nll(self.chain, posteriors, Examples(x[:, None], y[:, None]))[:, 0].cpu()
 
     def evaluate(
         self, sample: WeightSample, weights: Sequence[Tensor], arch: Sequence[Tensor] = ()
@@ -177,26 +222,44 @@ class WeightSearcher(Loop):
         by_scale: dict[float, list[Tensor]] = {1.0: [], config.sigma_lr: []}
         for name, parameter in problem.hypernet.named_parameters():
             by_scale[config.sigma_lr if "log_" in name else 1.0].append(parameter)
-        groups = [{"params": p, "scale": scale} for scale, p in by_scale.items()]
+        groups = [{"params": p, "scale": scale} for scale, p in by_scale.items() if p]
         optimizer = torch.optim.Adam(groups, config.w_lr, fused=True)
         super().__init__(config, processes, problem, optimizer)
         if state is not None:
             self.restore(state)
 
+    def move_architecture(self, train: WeightSample) -> None:
+        """Moves the λ of each run, if it is learned, down its loss on a validation batch."""
+        problem, config = self.problem, self.config
+        if problem.descent is None:
+            return
+        loss = partial(problem.validation_losses, self.step)
+        found = hypergradient(loss, problem.descent.unit_lams)
+        losses, grads = self.processes.average(found)
+        self.check_finite(losses.sum(), (grads,))
+        rate = config.tune_lr * self.w_lr() / config.w_lr
+        problem.descent.move(grads, rate / problem.log_width)
+        self.averages.setdefault("val_nll", Average()).add(float(losses.mean()))
+
     @torch.no_grad()
     def ends(self) -> dict[str, list[float]]:
-        """KL in nats at the lowest and the highest λ, mean over runs."""
+        """KL in nats at the lowest and the highest λ, mean over runs; or the learned λs."""
+        if self.problem.tuned_lams is not None:
+            return {"lam": self.problem.tuned_lams.tolist()}
         posteriors = self.problem.hypernet.at(torch.tensor([0.0, 1.0]))
         return {"kl": posteriors.kl(self.config.prior_variance).mean(dim=0).tolist()}
 
     def postfix(self) -> str:
-        low, high = self.ends()["kl"]
         loss = f"loss {self.averages['train_loss'].mean:.3f}, " if self.averages else ""
+        ends = self.ends()
+        if "lam" in ends:
+            return f"{loss}λ " + " ".join(f"{lam:.3g}" for lam in ends["lam"])
+        low, high = ends["kl"]
         return f"{loss}KL {low:.0f}…{high:.0f} nats"
 
     def state(self) -> dict[str, Any]:
         task = self.problem.task
-        return super().state() | {
+        state = super().state() | {
             "hypernet": self.problem.hypernet.state_dict(),
             "task": {
                 "input_shape": list(task.input_shape),
@@ -204,7 +267,12 @@ class WeightSearcher(Loop):
                 "regression": task.regression,
             },
         }
+        if self.problem.descent is not None:
+            state["tuned"] = self.problem.descent.state()
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.problem.hypernet.load_state_dict(state["hypernet"])
+        if self.problem.descent is not None:
+            self.problem.descent.restore(state["tuned"])

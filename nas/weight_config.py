@@ -15,6 +15,8 @@ from nas.settings import read_settings
 MLP = "mlp"
 NONE = "none"
 FORMS = (NONE, "linear", "lowrank", "piecewise", "mlp")
+GAUSSIAN, POINT = "gaussian", "point"
+LOCAL = "local"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +32,17 @@ class WeightConfig:
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
     split_seed: int = 0
-    """Fixes the test part where the data set has none of its own."""
+    """Fixes the test part where the data set has none of its own, and the validation part."""
+    val_fraction: float = 0.0
+    """Share of the training part that is held out of training, for the choice of λ."""
 
     # Network
     space: str = MLP
     """mlp: layers in a row, nothing to choose but the weights."""
     layers: tuple[str, ...] = ("100",)
     """conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row."""
+    weights: str = GAUSSIAN
+    """gaussian, a posterior, or point, for which the KL is weight decay, Σ w² / 2σ₀²."""
     prior_variance: float = 0.1
     """Variance σ₀² of the weights' prior N(0, σ₀²)."""
     initial_sigma: float = 0.05
@@ -66,6 +72,13 @@ class WeightConfig:
     """High end of the range of λ."""
     lams_per_step: int = 4
     """λs drawn at every step for each hypernetwork, all different, log-uniform."""
+    tune: str = NONE
+    """none, or local: λ is learned, too, down the validation loss of the weights' means, and
+    weights are generated for λs about it. For a whole range first: none, then nas.tune."""
+    tune_lr: float = 0.02
+    """Learning rate (Adam) of log λ at the start; it falls as that of the weights does."""
+    tune_width: float = 0.5
+    """Standard deviation of log λ about the one that is learned."""
 
     # Optimisation
     epochs: int = 25
@@ -100,6 +113,8 @@ class WeightConfig:
         named: list[tuple[str, str, Collection[str]]] = [
             ("search space", self.space, (MLP,)),
             ("hypernetwork", self.hypernet, FORMS),
+            ("kind of weights", self.weights, (GAUSSIAN, POINT)),
+            ("way to tune", self.tune, (NONE, LOCAL)),
         ]
         for what, value, choices in named:
             if value not in choices:
@@ -111,6 +126,10 @@ class WeightConfig:
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        if not 0 <= self.val_fraction < 1:
+            raise InputError(
+                f"val_fraction must be at least 0 and below 1, got {self.val_fraction}"
+            )
         if self.start is not None and self.hypernet != NONE:
             raise InputError(
                 f"start gives weights to networks by themselves, not to hypernetwork "
@@ -122,6 +141,23 @@ class WeightConfig:
                 "add --hypernet none, or leave --lam out"
             )
         self.lam_range()
+        if self.tune != NONE:
+            self._check_tuning()
+
+    def _check_tuning(self) -> None:
+        """Refuses what leaves λ no validation loss, no way to other weights, or nowhere to go."""
+        if self.val_fraction == 0:
+            raise InputError(
+                f"tune {self.tune!r} needs examples that train no weights: add --val-fraction 0.2"
+            )
+        if self.hypernet == NONE:
+            raise InputError(
+                f"tune {self.tune!r} moves λ through a hypernetwork: leave --hypernet {NONE} out"
+            )
+        if self.lam_low == self.lam_high:
+            raise InputError(
+                f"tune {self.tune!r} needs a range, not λ = {self.lam_low} alone: raise --lam-high"
+            )
 
     def lam_range(self) -> LambdaRange:
         """The range of λ.
@@ -142,7 +178,10 @@ _LEAST = {
     "knots": 2, "hidden": 1, "rank": 1, "lams_per_step": 1, "epochs": 1, "batch_size": 1,
     "w_lr_min": 0, "runs": 1, "grid": 1, "draws": 1, "threads": 0,
 }  # fmt: skip
-_POSITIVE = ("prior_variance", "initial_sigma", "initial_sigma_high", "w_lr", "sigma_lr")
+_POSITIVE = (
+    "prior_variance", "initial_sigma", "initial_sigma_high", "w_lr", "sigma_lr",
+    "tune_lr", "tune_width",
+)  # fmt: skip
 
 AnyConfig = SearchConfig | WeightConfig
 

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from nas.evidence import evidence, means, quality
+from nas.evidence import evidence, means, quality, validation
 from nas.examples import Task
 from nas.generated import Generated
 from nas.plot import plain_axes, save_picture
 from nas.runtime import write_atomically
+from nas.weight_config import POINT
 
 
 def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
@@ -20,7 +21,8 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
 
     Everything is over the training part: the generalised evidence, the expected log-likelihood and
     the KL in nats, `accuracy` (or `rmse`, of a regression) of the networks with the means of their
-    weights.
+    weights. Where there is a validation part, `val_nll`, nats per example, and `val_accuracy` (or
+    `val_rmse`) of these are over it.
     """
     config = generated.config
     lams = generated.lam_range.grid(config.grid)[:, 0]
@@ -43,6 +45,7 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
         "kl": found.kl,
         name: quality(task, generated.chain, means(posteriors), train),
     }
+    values |= validation(task, generated.chain, posteriors)
     rows = []
     for column, lam in enumerate(lams.tolist()):
         row = {"lam": lam}
@@ -63,11 +66,12 @@ def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[
     with torch.no_grad():
         rows = weight_rows(generated, task)
     last = "rmse" if task.regression else "accuracy"
+    point = generated.config.weights == POINT
 
     def plot(figure: Figure) -> None:
         titles = {
             "evidence": "generalised evidence, nats per example",
-            "kl": "KL of the weights, nats",
+            "kl": "Σ w² / 2σ₀²" if point else "KL of the weights, nats",
             last: f"{last}, training part, means of the weights",
         }
         lams = [row["lam"] for row in rows]

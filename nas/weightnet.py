@@ -2,13 +2,14 @@
 
 Each layer has two tables (outputs, inputs + 1), of the means and of the logarithms of the standard
 deviations, the last column for the bias, and each table is a hypernetwork of the same forms that
-generate architecture logits (`nas.hypernet`). Several of them, its *members*, live side by side:
-runs with seeds of their own, or, without a hypernetwork, networks with a λ of their own.
+generate architecture logits (`nas.hypernet`). Points, posteriors of no width, have the first table
+alone. Several of them, its *members*, live side by side: runs with seeds of their own, or, without
+a hypernetwork, networks with a λ of their own.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,26 @@ class Posterior(NamedTuple):
 
     mean: Tensor
     """(…, outputs, inputs + 1)."""
-    log_sigma: Tensor
-    """(…, outputs, inputs + 1)."""
+    log_sigma: Tensor | None
+    """(…, outputs, inputs + 1); None for a point."""
 
     def kl(self, prior_variance: float) -> Tensor:
-        """KL to N(0, σ₀²) in nats, (…): Σ log(σ₀/σ) + (σ² + m²) / (2σ₀²) − ½."""
+        """KL to N(0, σ₀²) in nats, (…): Σ log(σ₀/σ) + (σ² + m²) / (2σ₀²) − ½.
+
+        Of a point, what of it depends on m: Σ m² / (2σ₀²), weight decay.
+        """
+        if self.log_sigma is None:
+            return self.mean.square().sum(dim=(-2, -1)) / (2 * prior_variance)
         squares = self.mean.square() + (2 * self.log_sigma).exp()
         each = squares.sum(dim=(-2, -1)) / (2 * prior_variance)
         count = self.mean.shape[-1] * self.mean.shape[-2]
         return each - self.log_sigma.sum(dim=(-2, -1)) + count * (math.log(prior_variance) - 1) / 2
+
+    def at(self, index: Any) -> "Posterior":
+        """That of some of the networks."""
+        return Posterior(
+            self.mean[index], None if self.log_sigma is None else self.log_sigma[index]
+        )
 
 
 class Posteriors(NamedTuple):
@@ -51,7 +63,7 @@ class Posteriors(NamedTuple):
     def run(self, number: int) -> "Posteriors":
         """Those of one run, the first dimension kept."""
         one = slice(number, number + 1)
-        layers = [Posterior(mean[one], log_sigma[one]) for mean, log_sigma in self.layers]
+        layers = [layer.at(one) for layer in self.layers]
         return Posteriors(layers, None if self.log_noise is None else self.log_noise[one])
 
 
@@ -65,7 +77,7 @@ class WeightHypernet(nn.Module):
         seeds: Sequence[int],
         *,
         own: Tensor | None = None,
-        sigma: tuple[float, float] = (0.05, 0.3),
+        sigma: tuple[float, float] | None = (0.05, 0.3),
         noisy_target: bool = False,
         knots: int = 7,
         hidden: int = 50,
@@ -79,7 +91,7 @@ class WeightHypernet(nn.Module):
             own: unit positions (lams,) of the λs for which each run has a network by itself; None
                 for a hypernetwork, the only member of its run.
             sigma: standard deviation of all weights to begin with, at the smallest and the largest
-                λ; where the form is not linear in log λ, their geometric mean.
+                λ; where the form is not linear in log λ, their geometric mean. None for points.
             noisy_target: whether it generates the noise of a regression's targets, too.
             knots: see `nas.hypernet.Settings`, as `hidden` and `rank`.
         """
@@ -89,13 +101,16 @@ class WeightHypernet(nn.Module):
         self.own = own
         self._forms: dict[str, Hypernet] = {}
         self.tables = nn.ParameterDict()
-        logs = tuple(math.log(s) for s in sigma)
+        self._point = sigma is None
         for number, layer in enumerate(chain.layers):
-            shape = (layer.outputs, layer.fan_in + 1)
             means = [initial_means(layer, stream(seed, f"means/{number}", 0)) for seed in seeds]
-            log_sigmas = [(torch.full(shape, logs[0]), torch.full(shape, logs[1]))] * len(seeds)
-            for part, lines in (("mean", [(m, m) for m in means]), ("log_sigma", log_sigmas)):
-                self._add(f"{number}_{part}", form, seeds, lines, knots, hidden, rank)
+            lines = [(m, m) for m in means]
+            self._add(f"{number}_mean", form, seeds, lines, knots, hidden, rank)
+            if sigma is not None:
+                shape = (layer.outputs, layer.fan_in + 1)
+                low, high = (torch.full(shape, math.log(s)) for s in sigma)
+                lines = [(low, high)] * len(seeds)
+                self._add(f"{number}_log_sigma", form, seeds, lines, knots, hidden, rank)
         if noisy_target:
             zeros = [(torch.zeros(1, 1), torch.zeros(1, 1))] * len(seeds)
             self._add("log_noise", form, seeds, zeros, knots, hidden, rank)
@@ -148,7 +163,10 @@ class WeightHypernet(nn.Module):
             Of (members, lams) networks.
         """
         layers = [
-            Posterior(*(self._table(f"{n}_{part}", unit_lams) for part in ("mean", "log_sigma")))
+            Posterior(
+                self._table(f"{n}_mean", unit_lams),
+                None if self._point else self._table(f"{n}_log_sigma", unit_lams),
+            )
             for n in range(len(self.chain.layers))
         ]
         noisy = any(name.startswith("log_noise") for name in self.tables)
@@ -189,7 +207,7 @@ class WeightHypernet(nn.Module):
         nearest = (unit_lams[:, None].to(self.own) - self.own).abs().argmin(dim=1)
         whole = self(unit_lams.new_zeros(1))
         rows = torch.arange(self.runs)[:, None] * len(self.own) + nearest  # (runs, lams)
-        layers = [Posterior(mean[rows, 0], log_sigma[rows, 0]) for mean, log_sigma in whole.layers]
+        layers = [layer.at((rows, 0)) for layer in whole.layers]
         return Posteriors(layers, None if whole.log_noise is None else whole.log_noise[rows, 0])
 
     @torch.no_grad()
@@ -201,8 +219,9 @@ class WeightHypernet(nn.Module):
         """
         assert self.own is not None
         for number, layer in enumerate(posteriors.layers):
-            for part, table in zip(("mean", "log_sigma"), layer, strict=True):
-                self.tables[f"{number}_{part}_table"].copy_(table.flatten(0, 1))
+            for part, table in layer._asdict().items():
+                if table is not None:
+                    self.tables[f"{number}_{part}_table"].copy_(table.flatten(0, 1))
         if posteriors.log_noise is not None:
             self.tables["log_noise_table"].copy_(posteriors.log_noise.reshape(-1, 1, 1))
 
@@ -226,7 +245,8 @@ def propagate(
     Args:
         posteriors: of (*networks) networks, one for each layer with weights.
         x: (*networks, batch, …); dimensions of 1 among the networks serve all.
-        noises: standard normal, of the shape of each layer's output or one that expands to it.
+        noises: standard normal, of the shape of each layer's output or one that expands to it; not
+            looked at for points.
 
     Returns:
         (*networks, batch, outputs).
@@ -234,6 +254,8 @@ def propagate(
 
     def apply(number: int, layer: Affine, x: Tensor) -> Tensor:
         mean, log_sigma = posteriors[number]
+        if log_sigma is None:
+            return affine(layer, x, mean)
         variance = affine(layer, x.square(), (2 * log_sigma).exp())
         return affine(layer, x, mean) + (variance + EPSILON).sqrt() * noises[number]
 
@@ -251,9 +273,11 @@ def point_network(chain: Chain, tables: Sequence[Tensor], x: Tensor) -> Tensor:
 
 
 def draw_weights(posteriors: Sequence[Posterior], generator: torch.Generator) -> list[Tensor]:
-    """One draw of all weights from q, a table for each layer."""
+    """One draw of all weights from q, a table for each layer; points are what they are."""
     return [
-        torch.addcmul(
+        mean
+        if log_sigma is None
+        else torch.addcmul(
             mean,
             log_sigma.exp(),
             torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cells.errors import InputError
-from nas.examples import load_task, table_task
+from nas.examples import hold_out, load_task, table_task
 
 
 def write(path: Path, text: str) -> str:
@@ -69,3 +69,18 @@ def test_what_does_not_exist_gets_one_line(tmp_path: Path) -> None:
         load_task("none.csv", tmp_path)
     with pytest.raises(InputError, match="leave it out for images"):
         load_task("digits", tmp_path, target="a")
+
+
+def test_the_validation_part_is_held_out_of_training() -> None:
+    whole = load_task("digits", Path("data"))
+    parts = load_task("digits", Path("data"), val_fraction=0.25)
+    assert whole.val is None and hold_out(whole, 0.0, 0) is whole
+    assert parts.val is not None and len(parts.val) == round(0.25 * len(whole.train))
+    rows = torch.cat([parts.train.x, parts.val.x]).flatten(1).numpy()
+    wanted = whole.train.x.flatten(1).numpy()
+    assert np.array_equal(rows[np.lexsort(rows.T)], wanted[np.lexsort(wanted.T)])
+    assert torch.equal(parts.test.x, whole.test.x)
+    other = load_task("digits", Path("data"), val_fraction=0.25, split_seed=1)
+    assert other.val is not None and not torch.equal(other.val.y, parts.val.y)
+    with pytest.raises(InputError, match=r"val_fraction 0.0001 of 1438 training examples leaves"):
+        hold_out(whole, 0.0001, 0)

@@ -13,7 +13,7 @@ LAYERS = (
     "nas cells",  # the packages' own __init__
     "nas.family",
     "nas.search nas.retrainer",
-    "nas.searcher nas.variational nas.weight_report nas.prune nas.lottery",
+    "nas.searcher nas.variational nas.weight_report nas.prune nas.lottery nas.tune",
     "nas.loop nas.generated nas.keeper",
     "nas.report nas.trainer nas.problem nas.evidence",
     "nas.diagnostics",
@@ -32,7 +32,7 @@ LAYERS = (
     "cells.genotype",
     "cells.ops cells.space nas.complexity",
     "cells.conv cells.chain nas.settings",
-    "cells.strict_json nas.commandline nas.runtime nas.folder nas.pareto",
+    "cells.strict_json nas.commandline nas.runtime nas.folder nas.pareto nas.best_response",
     "cells.errors",
 )
 

@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     retrain(config, folder / "runs" / "small")
     mlp = WeightConfig(data="digits", layers=("32",), epochs=1, grid=3, draws=1, device="cpu")
     search(mlp, folder / "runs" / "mlp")
+    search(replace(mlp, weights="point", val_fraction=0.2), folder / "runs" / "decay")
     return folder
 
 
@@ -86,7 +88,7 @@ def test_command(
     elif args[0] == "retrain.py" or args[1] == "nas.family":
         assert isinstance(started[0], RetrainConfig)
         assert read_genotype(started[0].genotype)
-    elif args[1] in ("nas.draw", "nas.generated", "nas.prune", "nas.lottery"):
+    elif args[1] in ("nas.draw", "nas.generated", "nas.prune", "nas.lottery", "nas.tune"):
         assert {path for path in place.rglob("*") if path.is_file()} - before
     assert "error" not in capsys.readouterr().err
 

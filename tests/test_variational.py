@@ -59,6 +59,23 @@ def test_the_bound_is_likelihood_and_priced_kl(digits: Task) -> None:
     torch.testing.assert_close(terms.objective, objective)
 
 
+def test_the_bound_of_points_is_likelihood_and_weight_decay(digits: Task) -> None:
+    problem = WeightProblem(replace(CONFIG, weights="point", lams_per_step=2), ALONE, digits)
+    sample = problem.sample("train", 0)
+    assert not sample.noises
+    totals = []
+    for number in range(2):
+        found = problem.hypernet(sample.unit_lams[:, number : number + 1])
+        first, last = (layer.mean[0, 0] for layer in found.layers)
+        x = (sample.x[0, 0].flatten(1) @ first[:, :-1].T + first[:, -1]).relu()
+        nll = torch.nn.functional.cross_entropy(x @ last[:, :-1].T + last[:, -1], sample.y[0, 0])
+        decay = first.square().sum() + last.square().sum()
+        price = sample.lams[0, number] / (2 * CONFIG.prior_variance * len(digits.train))
+        totals.append(nll + price * decay)
+    terms = problem.evaluate(sample, problem.weights)
+    torch.testing.assert_close(terms.total, sum(totals) / 2)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -66,6 +83,7 @@ def test_the_bound_is_likelihood_and_priced_kl(digits: Task) -> None:
         {"hypernet": "lowrank", "hidden": 4},
         {"hypernet": "linear", "lams_per_step": 1},
         {"hypernet": "none"},
+        {"hypernet": "none", "weights": "point"},
         {"hypernet": "piecewise", "layers": ("conv2", "pool", "6")},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),

@@ -118,6 +118,29 @@ def test_weights_begin_as_they_should(form: str) -> None:
         assert float(log_sigma[0, column].mean().exp()) == pytest.approx(sigma, rel=0.05)
 
 
+def test_points_begin_where_the_means_of_gaussians_do() -> None:
+    points = WeightHypernet(CHAIN, "piecewise", (0, 1), sigma=None)
+    gaussians = WeightHypernet(CHAIN, "piecewise", (0, 1)).tables
+    assert points.tables.keys() == {name for name in gaussians if "log_sigma" not in name}
+    assert all(torch.equal(table, gaussians[name]) for name, table in points.tables.items())
+
+
+def test_a_point_has_no_noise_and_the_kl_of_weight_decay() -> None:
+    gaussian = random_posteriors(CHAIN, 2)
+    points = Posteriors([Posterior(layer.mean, None) for layer in gaussian.layers], None)
+    squares = sum(layer.mean.square().sum(dim=(1, 2)) for layer in gaussian.layers)
+    torch.testing.assert_close(points.kl(0.3), squares / 0.6)
+    # What is left of a Gaussian's KL where σ is held does not depend on the means.
+    other = [Posterior(2 * layer.mean, layer.log_sigma) for layer in gaussian.layers]
+    rest = Posteriors(other, None).kl(0.3) - gaussian.kl(0.3)
+    torch.testing.assert_close(rest, 3 * points.kl(0.3))
+    x = torch.randn(1, 6, 4, generator=rng(5), dtype=torch.float64)
+    outputs = propagate(CHAIN, points.layers, x, [])
+    drawn = draw_weights(points.layers, rng(6))
+    assert torch.equal(outputs, point_network(CHAIN, drawn, x))
+    assert torch.equal(points.run(1).layers[0].mean, gaussian.layers[0].mean[1:])
+
+
 def test_the_linear_form_has_two_ends_and_is_even_between() -> None:
     torch.manual_seed(0)
     low, high = torch.randn(2, 4, 3)
