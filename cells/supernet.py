@@ -46,7 +46,7 @@ def weighted(op: nn.Module, state: State, weight: Tensor) -> Tensor:
 class MixedEdge(nn.Module):
     """All candidates of one edge, on all channels or, as in PC-DARTS, on a share of them.
 
-    With partial channels (Xu et al.: PC-DARTS, 2020, section 3.1) the operations see the first
+    With partial channels (Xu et al.: PC-DARTS, 2020) the operations see the first
     1/k of the channels and the others pass by; where the stride is 2, as the maxima of 2 × 2
     pixels. The two are then shuffled, so that the next edge sees other channels.
     """

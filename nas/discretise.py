@@ -44,7 +44,7 @@ def strongest_inputs(space: SearchSpace, log_probs: Tensor) -> Tensor:
 
 
 def threshold(space: SearchSpace, log_probs: Tensor) -> Tensor:
-    """FairDARTS' rule (Chu, Zhou, Zhang, Li 2020, section 4.1).
+    """FairDARTS' rule (Chu, Zhou, Zhang, Li 2020).
 
     Each node keeps those edges, two at most, whose likeliest operation other than `none` has more
     than the probability `THRESHOLD`; a node may keep none. A cell whose output would not depend on

@@ -20,7 +20,7 @@ OVERSHOOT = 2.5
 
 
 def random_in_ball(shape: tuple[int, ...], radius: float, generator: torch.Generator) -> Tensor:
-    """A point of the ball ‖δ‖_∞ <= radius, uniform, on the generator's device (equation 5)."""
+    """A point of the ball ‖δ‖_∞ <= radius, uniform, on the generator's device."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
     return radius * (2 * uniform - 1)
 
@@ -32,7 +32,7 @@ def adversarial(
     steps: int = PGD_STEPS,
     reduce: Reduce = tuple,
 ) -> Tensor:
-    """A point of the ball ‖δ‖_∞ <= radius at which the loss is high (equation 6).
+    """A point of the ball ‖δ‖_∞ <= radius at which the loss is high.
 
     Projected gradient ascent along the gradient's signs (Madry et al. 2018).
 
@@ -60,7 +60,7 @@ def top_eigenvalue(
     """The eigenvalue of largest modulus of a loss's Hessian, by power iteration.
 
     Its growth tells that the discrete cell will be worse than the mixture (Zela et al.:
-    Understanding and robustifying differentiable architecture search, 2020, section 4).
+    Understanding and robustifying differentiable architecture search, 2020).
 
     Args:
         loss: twice differentiable function of a tensor like `point`.

@@ -15,7 +15,7 @@ def none(probs: Tensor) -> Tensor:
 
 
 def zero_one(probs: Tensor) -> Tensor:
-    """−mean (p − ½)²: drives weights to 0 and 1 (Chu et al.: FairDARTS, 2020, equation 6).
+    """−mean (p − ½)²: drives weights to 0 and 1 (Chu et al.: FairDARTS, 2020).
 
     Args:
         probs: (edges, ops) in [0, 1].

@@ -1,6 +1,6 @@
 """Stages of a search: fewer candidates and more channels from one to the next, as in DrNAS.
 
-Chen, Wang, Cheng, Tang, Hsieh: DrNAS: Dirichlet neural architecture search (2021), section 3.3.
+Chen, Wang, Cheng, Tang, Hsieh: DrNAS: Dirichlet neural architecture search (2021).
 """
 
 import torch
