@@ -286,6 +286,11 @@ def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
             f"the search in {run} is of space {config.space!r}, the genotype of "
             f"{skeleton.space.name!r}: inherit from the search that found it"
         )
+    if config.partial_channels[-1] != 1:
+        raise InputError(
+            f"the operations of the supernet in {run} saw 1/{config.partial_channels[-1]} of the "
+            "channels: leave --inherit out"
+        )
     supernet = Supernet(skeleton)
     weights = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
     if config.weights == "generated":

@@ -49,7 +49,12 @@ CONFIGS = {
     ),
     "darts": replace(TINY, relax="gumbel_example", space="darts", num_cells=2, channels=2),
     "generated": replace(TINY, weights="generated", kernel_embedding=8),
-}
+    "methods": replace(
+        TINY, relax="dirichlet", perturb="random", regulariser="zero_one", edge_weights=True,
+        partial_channels=(2,), bounds=("params=1500",), constraint="projection",
+    ),
+    "multiplier": replace(TINY, bounds=("flops=20k",), constraint="multiplier"),
+}  # fmt: skip
 
 
 def torchrun(

@@ -392,6 +392,16 @@ def test_inheriting_refuses_another_network(
     assert not (folder / "retrained").exists()
 
 
+def test_inheriting_refuses_operations_that_saw_fewer_channels(tmp_path: Path) -> None:
+    config = SearchConfig(data="digits", channels=4, num_cells=2, partial_channels=(2,))
+    write_json(tmp_path / "config.json", config.to_dict())
+    state = {"config": config.to_dict(), "step": 9, "supernet": {}, "hypernet": {}, "tables": {}}
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    retraining = RetrainConfig(genotype=CELL, inherit=str(tmp_path), device="cpu")
+    with pytest.raises(InputError, match=r"saw 1/2 of the channels: leave --inherit out"):
+        retrain(retraining, tmp_path / "retrained")
+
+
 def test_statistics_are_means_over_all_batches() -> None:
     norm = nn.BatchNorm2d(3).double()
     batches = torch.randn(7, 16, 3, 4, 4).double() * 2 + 1
