@@ -111,6 +111,10 @@ class Bounds(NamedTuple):
         one_hot = torch.nn.functional.one_hot(choices, self.tables.shape[2]).double()
         return self.bases + one_hot.flatten(1) @ self.tables.flatten(1).T
 
+    def hold(self, choices: Tensor) -> Tensor:
+        """Whether discrete networks (n, edges) are within all bounds, (n,) bool."""
+        return (self.totals(choices) <= self.limits).all(dim=1)
+
     def expected(self, probs: Tensor) -> Tensor:
         """Expected costs as multiples of their bounds, (…, num_bounds), for (…, edges, ops)."""
         tables = (self.tables * self.shares[:, None] / self.limits[:, None, None]).flatten(1)
@@ -136,19 +140,16 @@ class Bounds(NamedTuple):
         def choose(price: Tensor) -> Tensor:
             return discretise(self.space, log_probs - price[:, None, None] * prices, rule)
 
-        def fits(cells: Tensor) -> Tensor:
-            return (self.totals(cells) <= self.limits).all(dim=1)
-
         free = choose(log_probs.new_zeros(len(log_probs)))
         low, high = (log_probs.new_full((len(log_probs),), exponent) for exponent in (-6.0, 12.0))
         best = choose(10**high)
         for _ in range(50):
             middle = (low + high) / 2
             cells = choose(10**middle)
-            fit = fits(cells)
+            fit = self.hold(cells)
             best = torch.where(fit[:, None], cells, best)
             low, high = torch.where(fit, low, middle), torch.where(fit, middle, high)
-        return torch.where(fits(free)[:, None], free, best)
+        return torch.where(self.hold(free)[:, None], free, best)
 
 
 def level(start: float, finished: float, levels: int) -> float:

@@ -162,10 +162,10 @@ class NegativeElbo(nn.Module):
 
         Args:
             arch_logits: (num_lams, edges, columns) in the place of the hypernetwork's.
-            even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k). No λ's own optimum moves, but
-                the gradients of large λs, which are proportional to λ, do not drown those of small
-                ones where all of them share the hypernetwork's parameters. A λ for a single
-                parameter is so small that all weights are 1.
+            even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k), or what its price says. No
+                λ's own optimum moves, but the gradients of large λs, which are proportional to λ,
+                do not drown those of small ones where all of them share the hypernetwork's
+                parameters. A λ for a single parameter is so small that all weights are 1.
         """
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)
@@ -237,9 +237,9 @@ class NegativeElbo(nn.Module):
         costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
         arch_kl = self.relaxation.kl(log_probs, arch_logits)
         penalty = self._penalty(probs)
-        total, factor = shape.price(nll, lam.to(costs), costs)
-        total = total + weight_kl + arch_kl_price * arch_kl + penalty
-        objective = total / factor.to(total) if even else total
+        loss, scale, pull = shape.price(nll, lam.to(costs), costs)
+        total = loss + weight_kl + arch_kl_price * arch_kl + penalty
+        objective = total / (pull if even else scale)
         return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, right)
 
     def _penalty(self, probs: Tensor) -> Tensor:

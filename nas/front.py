@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ class Front:
         tables: cost tables by name.
         finalists: cells to choose from, if the search scored any.
         kept: (edges, n) int64, the candidates that are left, if some were pruned.
-        bounds: what every cell keeps within, if there are any.
     """
 
     def __init__(
@@ -52,10 +52,6 @@ class Front:
         finalists: Finalists | None = None,
         kept: Tensor | None = None,
     ) -> None:
-        """
-        Raises:
-            InputError: if no cell is within the search's bounds.
-        """
         self.config = config
         self.space = find_space(config.space)
         self.lam_range = config.lam_range()
@@ -63,7 +59,6 @@ class Front:
         self.tables = dict(tables)
         self.finalists = finalists
         self.kept = kept
-        self.bounds = Bounds.read(config.bounds, self.tables, self.space) if config.bounds else None
         self._relaxation = build_relaxation(config.relax)
 
     @classmethod
@@ -86,6 +81,12 @@ class Front:
         scored = state.get("finalists")
         finalists = Finalists(**scored) if scored else None
         return cls(config, hypernet, tables, finalists, state.get("kept"))
+
+    @cached_property
+    def bounds(self) -> Bounds | None:
+        """What every cell keeps within, if the search has bounds."""
+        texts = self.config.bounds
+        return Bounds.read(texts, self.tables, self.space) if texts else None
 
     @torch.no_grad()
     def _raw(self, lams: Tensor) -> Tensor:
@@ -131,6 +132,11 @@ class Front:
             return self.likely(lams)
         choices = self.finalists.choices
         losses = self.finalists.losses(self.config.arch_kl_price(1.0))
+        if self.bounds is not None:
+            inside = self.bounds.hold(choices)
+            if not inside.any():
+                return self.likely(lams)
+            choices, losses = choices[inside], losses[inside]
         return choices[pick(losses, self.costs_of(choices), self.budgets(lams))]
 
     def budgets(self, lams: Tensor) -> Tensor:

@@ -190,12 +190,12 @@ def test_a_raw_search_starts_where_one_with_lam_times_the_range_does() -> None:
         Front(config, build_front_hypernet(config, some.tables), some.tables)
         for config in (some.config, raw)
     ]
-    logits = [front.logits(front.lam_range.grid(49)) for front in fronts]
-    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    log_probs = [front.log_probs(front.lam_range.grid(49)).float() for front in fronts]
+    torch.testing.assert_close(log_probs[0], log_probs[1], rtol=1e-4, atol=1e-4)
     # β·ĉ = λ·c / κ: at the largest λs the dearest operation lies this far below the cheapest.
     table = sum(10.0 * some.tables[cost].unit()[0] for cost in some.config.costs) / 0.02
     spread = (table.amax(dim=1) - table.amin(dim=1)).float()
-    found = logits[1][-1].amax(dim=1) - logits[1][-1].amin(dim=1)
+    found = log_probs[1][-1].amax(dim=1) - log_probs[1][-1].amin(dim=1)
     torch.testing.assert_close(found, spread, rtol=1e-3, atol=0.02)
 
 

@@ -159,6 +159,19 @@ def test_bounds_hold_for_every_cell_of_a_search(limit: int, method: str, digits:
     assert (front.tables["params"].totals(cells) <= limit).all()
 
 
+def test_bounds_hold_for_finalists_too(digits: ImageData) -> None:
+    changes = {"bounds": ("params=2500",), "finalists": 60, "lam_low": (1e-4,)}
+    searcher = run(make(digits, **CASES["budget"] | changes), 2)
+    searcher.choose_finalists()
+    front = searcher.front()
+    assert front.finalists is not None
+    costs = front.tables["params"].totals(front.finalists.choices)
+    assert (costs > 2500).any() and (costs <= 2500).any()
+    cells = front.choices(front.lam_range.grid(30))
+    assert (front.tables["params"].totals(cells) <= 2500).all()
+    assert len(cells.unique(dim=0)) > 1
+
+
 def test_a_projected_search_expects_no_more_than_its_bound(digits: ImageData) -> None:
     """Multiples of the bound at the three levels: those of the start, to the power ⅔, ⅓, 0."""
     searcher = make(digits, **CASES["rc"] | {"lam": (1e-6,), "arch_lr": 0.3})
