@@ -77,7 +77,7 @@ RESTING = ("random-search", "evolution")
 
 
 def options(name: str) -> list[str]:
-    """A method's settings as a command line has them.
+    """A method's settings as a command line has them; `settled` does the rest.
 
     Raises:
         InputError: if there is no such method.
@@ -88,7 +88,8 @@ def options(name: str) -> list[str]:
     for key, value in METHODS[name].items():
         values = value if isinstance(value, tuple) else (value,)
         args += [f"--{key.replace('_', '-')}", *map(str, values)]
-    return args
+    # A preset's warm-up may be longer than the search that the user asks for.
+    return [*args, "--warmup-epochs", "0"] if name in RESTING else args
 
 
 def settled(config: SearchConfig, name: str) -> SearchConfig:

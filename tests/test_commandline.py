@@ -170,13 +170,14 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
 
 def explanations() -> dict[str, str]:
     """The docstring of every setting, read from the source."""
-    module = ast.parse((ROOT / "nas/config.py").read_text(encoding="utf-8"))
-    body = next(n for n in module.body if isinstance(n, ast.ClassDef)).body
-    return {
-        field.target.id: doc.value.value
-        for field, doc in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)
-    }
+    found = {}
+    for file in ("nas/config.py", "nas/method_config.py"):
+        module = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        body = next(n for n in module.body if isinstance(n, ast.ClassDef)).body
+        for field, doc in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
+                found[field.target.id] = doc.value.value
+    return found
 
 
 def test_help_explains_every_setting(monkeypatch, capsys, here) -> None:
@@ -214,10 +215,28 @@ def test_help_explains_every_setting(monkeypatch, capsys, here) -> None:
         (["--resume", "nowhere"], "nowhere is not the folder of a search"),
         (["--resume", "a", "--out", "b"], "--resume goes on in the run's own folder"),
         (["--resume", "a", "--config", "b"], "--resume goes on in the run's own folder"),
+        (["--resume", "a", "--method", "b"], "--resume goes on in the run's own folder"),
+        (["digits", "--method", "dart"], "unknown method 'dart': did you mean 'darts'?"),
+        (["digits", "--method", "rc-darts"], "constraint 'projection' has nothing to bound"),
+        (["digits", "--method", "gdas", "--perturb", "random"], "perturb 'random' moves the"),
+        (["mlp-digits", "--method", "darts"], "--method is for cells, preset 'mlp-digits' has"),
     ],
 )
 def test_bad_commands_get_one_line(refusal, args, message) -> None:
     assert message in refusal(*args)
+
+
+def test_a_users_own_options_have_the_last_word_over_a_methods(monkeypatch, here) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(search, "search", lambda config, *_, **__: started.append(config))
+    own = ["--relax", "gumbel", "--lam-high", "3", "--bounds", "params=9k", "flops=1M"]
+    run(monkeypatch, "digits", "--method", "rc-darts", *own)
+    (config,) = started
+    assert (config.relax, config.lam_high, config.constraint) == ("gumbel", (3.0,), "projection")
+    assert config.bounds == ("params=9k", "flops=1M")
+    assert config.epochs == PRESETS["digits"].epochs
+    run(monkeypatch, "digits", "--method", "evolution", "--epochs", "7")
+    assert (started[1].epochs, started[1].warmup_epochs) == (7, 7)
 
 
 def front_without_latency(folder: Path) -> list[dict[str, str]]:

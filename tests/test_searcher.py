@@ -128,10 +128,10 @@ def test_a_raw_lam_finds_what_one_times_the_range_finds(digits: ImageData, hyper
         searcher = make(digits, **settings, lam=(lam,), lam_unit=unit)
         for _ in range(8):
             searcher.advance()
-        fronts.append(searcher.front().logits(torch.tensor([[lam]], dtype=torch.float64)))
+        fronts.append(searcher.front().log_probs(torch.tensor([[lam]], dtype=torch.float64)))
     torch.testing.assert_close(*fronts, atol=2e-3, rtol=1e-3)
     untrained = make(digits, **settings, lam=(2.0,)).front()
-    start = untrained.logits(torch.tensor([[2.0]], dtype=torch.float64))
+    start = untrained.log_probs(torch.tensor([[2.0]], dtype=torch.float64))
     assert (fronts[0] - start).abs().max() > 0.3
 
 
