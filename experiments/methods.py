@@ -1,0 +1,276 @@
+"""Every method of `nas/methods.py` beside random cells of equal cost: same data, seeds and steps.
+
+    python -m experiments.methods --out runs/methods --seeds 0 1 2
+    python -m experiments.methods --out runs/methods --methods darts gdas --seeds 0
+    python -m experiments.methods --out runs/methods --table
+
+searches Fashion-MNIST with each method as in its paper, retrains every cell it finds, and a random
+cell of about as many parameters, by one recipe, and writes the table of docs/results/methods.md.
+Whoever runs the command again goes on where it stopped; finished parts are only read. `--table`
+writes the table of what is on record and runs nothing.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cells.cell import Skeleton
+from cells.cost import CostTable, cost_table
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.sampling import random_cells_at
+from cells.space import SearchSpace, find_space
+from experiments.methods_table import place, table
+from experiments.records import finished, recorded
+from experiments.small_protocol import retrained, shortened
+from nas.commandline import Parser
+from nas.config import SearchConfig
+from nas.data import ImageData, load_data
+from nas.discretise import most_probable
+from nas.front import Front
+from nas.methods import CORNER, METHODS, settled
+from nas.metrics import MetricsLog
+from nas.presets import PRESETS
+from nas.recipe import RetrainConfig
+from nas.runs import write_json
+from nas.runtime import run_script, stream
+
+PAGE = Path(__file__).parent.parent / "docs" / "results" / "methods.md"
+ORDER = (
+    "darts", "gibbs", "gdas", "drnas", "pc-darts", "fairdarts", "snas", "random-search",
+    "evolution", "fbnet", "rc-darts", "budgeted", "hypernetworks", "sdarts-rs", "sdarts-adv",
+    "darts-second", "darts-cc",
+)  # fmt: skip
+"""All methods; the dearest come last."""
+DIAL = ("gibbs", "darts-cc", "random-search", "evolution")
+"""Methods for every λ: three cells each, at both ends and in the middle of the range of log λ."""
+BOUNDED = ("rc-darts", "budgeted")
+"""Methods that need a bound: here on parameters, in the middle between the space's ends."""
+OWN: dict[str, dict[str, Any]] = {
+    # One cell at β = 0.6, the paper's. Multiply–adds take the place of its latencies, which are
+    # never twice the same.
+    "fbnet": {"hypernet": "constant", "lam": (0.6,), "arch_kl": 0.0, "costs": ("flops",)},
+    # What SDARTS' eigenvalues are compared with; it changes nothing but the log.
+    "darts": {"hessian": True},
+}
+"""What a method needs besides its settings and `CORNER`."""
+
+SEARCH = replace(
+    PRESETS["fashion"], epochs=3, warmup_epochs=1, batch_size=96, val_fraction=0.8, grid=3
+)
+RETRAIN = RetrainConfig(
+    num_cells=SEARCH.num_cells,
+    channels=SEARCH.channels,
+    stem_stride=SEARCH.stem_stride,
+    crop_padding=SEARCH.crop_padding,
+    flip=SEARCH.flip,
+    epochs=4,
+    batch_size=96,
+    lr=0.1,
+    warmup_epochs=1,
+    threads=1,
+)
+
+
+def settings(method: str) -> dict[str, Any]:
+    """A method's settings as in its paper: for one cell, unless it is for every λ."""
+    corner = CORNER if method not in DIAL else {}
+    return METHODS[method] | corner | OWN.get(method, {})
+
+
+def collapse(space: SearchSpace, params: CostTable, choices: Sequence[int]) -> float:
+    """Share in [0, 1] of a cell's edges, absent ones aside, whose operation has no parameters.
+
+    1 for a cell without edges.
+    """
+    kept = [float(params.table[row, op]) for row, op in enumerate(choices) if op != space.none]
+    return sum(cost == 0 for cost in kept) / len(kept) if kept else 1.0
+
+
+@contextmanager
+def clocked(path: Path) -> Iterator[None]:
+    """Adds the processor's seconds of a block to those in a file, however the block ends."""
+    start = time.process_time()
+    try:
+        yield
+    finally:
+        former = json.loads(path.read_text(encoding="utf-8"))["seconds"] if path.exists() else 0.0
+        write_json(path, {"seconds": former + time.process_time() - start})
+
+
+class Bench:
+    """Searches and retrainings that share a folder and the data."""
+
+    def __init__(self, out: Path, data: str, data_root: Path, share: float = 1.0) -> None:
+        """
+        Args:
+            share: of all epochs, in (0, 1].
+        """
+        self.out = out
+        self.share = share
+        self._source: dict[str, Any] = {"data": data, "data_root": str(data_root)}
+        self.recipe = replace(shortened(RETRAIN, share), **self._source)
+        out.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def images(self) -> ImageData:
+        """The data, read once."""
+        return load_data(self._source["data"], Path(self._source["data_root"]))
+
+    def params(self, space: SearchSpace) -> CostTable:
+        """Parameters of every operation, in the networks that are searched and retrained alike."""
+        images = self.images
+        return cost_table(
+            "params",
+            Skeleton(
+                space, images.channels, images.num_classes, images.height, images.width,
+                SEARCH.channels, SEARCH.num_cells, SEARCH.stem_stride,
+            ),
+        )  # fmt: skip
+
+    def middle(self, space: SearchSpace) -> int:
+        """Parameters half way between the cheapest and the dearest cell of a space."""
+        params = self.params(space)
+        ends = torch.stack([most_probable(space, sign * params.table) for sign in (-1, 1)])
+        return round(float(params.totals(ends).mean()))
+
+    def config(self, method: str, seed: int) -> SearchConfig:
+        """The search of a method."""
+        changes = self._source | settings(method) | {"seed": seed}
+        if method in BOUNDED:
+            changes["bounds"] = (f"params={self.middle(find_space(SEARCH.space))}",)
+        config = replace(shortened(SEARCH, self.share), **changes)
+        return settled(config, method)
+
+    def accuracy(self, genotype: Genotype, seed: int) -> tuple[float, dict[str, Any]]:
+        """Test accuracy of a cell retrained with one seed, and all that is known of it."""
+        folder = self.out / "retrained" / f"{genotype.id}-seed{seed}"
+        result = retrained(genotype, replace(self.recipe, seeds=(seed,)), folder)
+        return result["test_accuracy"][0], result
+
+    def rival(
+        self, method: str, seed: int, number: int, space: SearchSpace, cost: float
+    ) -> Genotype:
+        """A random cell of a space with about as many parameters, connected."""
+        draw = random.Random(stream(seed, f"random/{method}", number).initial_seed())
+        (cell,) = random_cells_at(space, self.params(space), cost, 1, draw)
+        return Genotype.from_choices(space, cell)
+
+    def measured(self, method: str, seed: int) -> dict[str, Any]:
+        """The record of a method with one seed, made unless there is one.
+
+        Returns:
+            `method`, `seed`, `minutes` of the processor, `hessian` (None where none is logged),
+            `machine`, and `cells`, each with its `lam` (None for a single cell), `params`,
+            `collapse`, `accuracy`, `random_params` and `random_accuracy`.
+        """
+
+        def make() -> dict[str, Any]:
+            name = f"{method}-seed{seed}"
+            folder, clock = self.out / "searches" / name, self.out / f"clock-{name}.json"
+            folder.parent.mkdir(exist_ok=True)
+            with clocked(clock):
+                finished(self.config(method, seed), folder)
+            front = Front.load(folder)
+            params, lams = self.params(front.space), front.lam_range.grid(3)
+            cells = []
+            for number, choices in enumerate(front.choices(lams).tolist()):
+                lam, cost = lams[number].tolist(), params.total(choices)
+                accuracy, result = self.accuracy(front.genotype(lam, choices), seed)
+                rival = self.rival(method, seed, number, front.space, cost)
+                cells.append(
+                    {
+                        "lam": lam[0] if method in DIAL else None,
+                        "params": cost,
+                        "collapse": collapse(front.space, params, choices),
+                        "accuracy": accuracy,
+                        "random_params": params.total(rival.choices()),
+                        "random_accuracy": self.accuracy(rival, seed)[0],
+                    }
+                )
+            return {
+                "method": method,
+                "seed": seed,
+                "minutes": json.loads(clock.read_text(encoding="utf-8"))["seconds"] / 60,
+                "hessian": MetricsLog(folder / "metrics.jsonl").read()[-1].get("hessian"),
+                "cells": cells,
+                "machine": result["machine"],
+            }
+
+        return recorded(self.record(method, seed), make)
+
+    def record(self, method: str, seed: int | str) -> Path:
+        """Where the record of a method with one seed is."""
+        return self.out / f"{method}-seed{seed}.json"
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records there are, method by method."""
+        files = [
+            file
+            for method in ORDER
+            for file in sorted(self.out.glob(self.record(method, "*").name))
+        ]
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def run(
+    bench: Bench,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    tell: Callable[[list[dict[str, Any]]], None],
+) -> None:
+    """Measures methods seed by seed.
+
+    Args:
+        tell: gets all records after every method.
+    """
+    for seed in seeds:
+        for method in methods:
+            bench.measured(method, seed)
+            tell(bench.records())
+
+
+def _command() -> None:
+    parser = Parser(
+        prog="python -m experiments.methods",
+        description="Every method beside random cells of equal cost.",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder to keep")
+    parser.add_argument("--data", default=SEARCH.data, help="data as search.py takes them")
+    parser.add_argument("--data-root", type=Path, default=Path(SEARCH.data_root))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=ORDER, default=list(ORDER))
+    parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="page that has the table")
+    parser.add_argument("--table", action="store_true", help="write it, run nothing")
+    args = parser.parse_args()
+    if not 0 < args.share <= 1:
+        raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
+    bench = Bench(args.out, args.data, args.data_root, args.share)
+
+    def tell(records: list[dict[str, Any]]) -> None:
+        place(args.page, table(records))
+
+    if not args.table:
+        run(bench, args.methods, args.seeds, tell)
+    elif not bench.records():
+        raise InputError(f"nothing is on record in {args.out}: leave --table out to measure")
+    tell(bench.records())
+    print(table(bench.records()))
+
+
+def main() -> None:
+    """`python -m experiments.methods`."""
+    run_script(_command)
+
+
+if __name__ == "__main__":
+    main()
