@@ -72,10 +72,10 @@ RETRAIN = RetrainConfig(
     stem_stride=SEARCH.stem_stride,
     crop_padding=SEARCH.crop_padding,
     flip=SEARCH.flip,
-    epochs=4,
+    epochs=2,
     batch_size=96,
     lr=0.1,
-    warmup_epochs=1,
+    warmup_epochs=0,
     threads=1,
 )
 
