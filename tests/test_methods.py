@@ -255,6 +255,40 @@ def test_sampled_costs_are_those_of_the_weights_that_were_drawn(digits: ImageDat
     assert float(terms.costs[0].detach()) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_straight_through_gradient_is_that_of_its_definition(digits: ImageData) -> None:
+    """∂L/∂h_eo = Σ_o' ∂L/∂z_eo' · s_o' (δ_oo' − s_o) / T, s the noisy softmax, on a tiny cell.
+
+    Of ∂L/∂z only the entry of the operation that was computed is known: ⟨∂L/∂node, op(x)⟩, taken
+    here by a difference; the others count as 0.
+    """
+    problem = make(digits, space="nasbench201", hypernet="constant", num_cells=1).problem
+    supernet = problem.supernet.double()
+    sample, temperature = problem.sample("val", 0), 0.7
+    x, relaxation = sample.x[:16].double(), problem.objective.relaxation
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    noise = torch.zeros(6, 5, dtype=torch.float64)
+    chosen = [3, 2, 3, 1, 3, 2]
+    noise[range(6), chosen] = 5.0
+
+    def loss_of(weights: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(supernet(x, weights, chosen), sample.y[:16])
+
+    leaf = logits.clone().requires_grad_()
+    weights, active = relaxation(leaf, noise, temperature)
+    assert active == tuple(chosen)
+    (found,) = torch.autograd.grad(loss_of(weights), leaf)
+    soft = ((logits + noise) / temperature).softmax(dim=-1)
+    hard = torch.nn.functional.one_hot(torch.tensor(chosen), 5).double()
+    for edge, op in enumerate(chosen):
+        step = torch.zeros_like(hard)
+        step[edge, op] = 1e-5
+        with torch.no_grad():
+            slope = (loss_of(hard + step) - loss_of(hard - step)) / 2e-5
+        expected = slope * soft[edge, op] * (hard[edge] - soft[edge]) / temperature
+        torch.testing.assert_close(found[edge], expected, rtol=1e-4, atol=1e-9)
+    assert float(found.abs().max()) > 1e-4
+
+
 @pytest.mark.parametrize("resource", ["expected", "sampled"])
 def test_the_resources_gradient_is_that_of_the_closed_form(
     resource: str, digits: ImageData
