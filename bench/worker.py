@@ -118,6 +118,7 @@ def our_step(case: dict[str, Any]) -> tuple[Callable[[], None], torch.device]:
     evenly from its list.
     """
     changes = {"warmup_epochs": 0} | case.get("changes", {})
+    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}  # from JSON
     if "candidates" in case:
         space = find_space(PRESETS[case["preset"]].space)
         SPACES["fewer"] = replace(
