@@ -161,11 +161,15 @@ def _flops(module: nn.Module, x: Tensor) -> float:
 
 
 def _milliseconds(module: nn.Module, x: Tensor) -> float:
-    """Median wall-clock time of a forward pass in evaluation mode."""
+    """Median wall-clock time of a forward pass in evaluation mode.
+
+    Channels-last, as networks and images are wherever this project runs them: in the other layout
+    kernels differ, and what an operation costs depends on the layout its neighbours leave behind.
+    """
     if isinstance(module, nn.Identity):
         return 0.0
-    module.eval()
-    x.normal_()
+    module.eval().to(memory_format=torch.channels_last)
+    x = x.normal_().contiguous(memory_format=torch.channels_last)
     times = []
     with torch.inference_mode():
         for _ in range(15):
