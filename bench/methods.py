@@ -5,7 +5,8 @@
 The methods' settings over the preset cifar10: 16 channels, batch 64, 32×32 pixels, one step of the
 architecture and one of the weights. The preset itself, softmax in first order, is what they are
 compared with. A few workers at a time take turns with one of softmax, so that they fit in memory;
-a ratio is the median over the rounds of the ratio within a round.
+a ratio is the median over the rounds of the ratio within a round. On a CPU the time is that of all
+threads at work, on a GPU that on the wall.
 """
 
 import argparse
@@ -24,8 +25,11 @@ BASE = "softmax"
 SAMPLED = {"relax": "straight_through", "temperature_end": 0.2}
 """Settings that compute one operation on each edge: the defaults of `MethodConfig`."""
 CELLS = (3, 8)
-GROUPS = {3: 4, 8: 2}
-"""Workers beside softmax at a time, by number of cells; 2.5 and 5.5 GiB each."""
+HEAVY = {3: 4, 8: 2}
+"""Workers beside softmax at a time that compute all operations, by number of cells: each holds 3
+and 6 GiB."""
+LIGHT = 8
+"""Workers at a time that compute one operation on each edge, or all on part of the channels."""
 
 
 def cases(threads: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
@@ -39,7 +43,7 @@ def cases(threads: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
         changes = settings | sizes | {"threads": threads}
         if settings.get("constraint", "none") != "none":
             changes["bounds"] = (f"params={_middle(changes):.0f}",)
-        return {"preset": PRESET, "threads": threads, "changes": changes}
+        return {"preset": PRESET, "threads": threads, "clock": "processor", "changes": changes}
 
     rows = {BASE: case({})}
     for name, settings in METHODS.items():
@@ -59,8 +63,21 @@ def _middle(changes: dict[str, Any]) -> float:
     return (table.low + table.high) / 2
 
 
+def groups(chosen: dict[str, dict[str, Any]], cells: int) -> list[list[str]]:
+    """Names of the cases but the first, in groups that fit in memory."""
+    heavy: list[str] = []
+    light: list[str] = []
+    for name in list(chosen)[1:]:
+        changes = chosen[name]["changes"]
+        partial = changes.get("partial_channels", (1,)) != (1,)
+        small = partial or changes.get("relax") == "straight_through"
+        (light if small else heavy).append(name)
+    pairs = ((light, LIGHT), (heavy, HEAVY.get(cells, 1)))
+    return [names[i : i + n] for names, n in pairs for i in range(0, len(names), n)]
+
+
 def compare(
-    chosen: dict[str, dict[str, Any]], rounds: int, at_once: int
+    chosen: dict[str, dict[str, Any]], rounds: int, cells: int
 ) -> dict[str, tuple[float, float, float, float]]:
     """Measures the cases, so many at a time beside the first.
 
@@ -71,17 +88,16 @@ def compare(
         By name: time over that of the first case, its least and most over the rounds, and peak
         memory over that of the first.
     """
-    base, *others = chosen
+    base = next(iter(chosen))
     found = {base: (1.0, 1.0, 1.0, 1.0)}
-    for start in range(0, len(others), at_once):
-        names = [base, *others[start : start + at_once]]
-        rows = side_by_side({name: chosen[name] for name in names}, rounds, warm_up=1)
-        for name in names[1:]:
+    for names in groups(chosen, cells):
+        rows = side_by_side({name: chosen[name] for name in (base, *names)}, rounds, warm_up=1)
+        for name in names:
             row = rows[name]
             times = (1 / row["faster"], 1 / row["most"], 1 / row["least"])
             found[name] = (*times, row["memory"])
             print(name, *(f"{value:.3f}" for value in found[name]), file=sys.stderr, flush=True)
-    return found
+    return {name: found[name] for name in chosen}
 
 
 def measure(
@@ -96,7 +112,7 @@ def measure(
             for name, case in cases(threads, sizes).items()
             if not only or name in (BASE, *only)
         }
-        found[number] = compare(chosen, rounds, GROUPS.get(number, 1))
+        found[number] = compare(chosen, rounds, number)
     return found
 
 

@@ -163,7 +163,7 @@ def test_methods_take_turns_with_softmax_in_groups(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(methods, "side_by_side", side_by_side)
     found = methods.measure(3, 1, cells=(8,), only=("darts", "gdas", "gibbs"))
-    assert groups == [["softmax", "darts", "gdas"], ["softmax", "gibbs"]]
+    assert groups == [["softmax", "gdas"], ["softmax", "darts", "gibbs"]]
     lines = methods.table(found).splitlines()
     assert lines[2] == "| softmax | 1.00 (1.00–1.00) | 1.00 |"
     assert lines[3] == "| darts | 0.25 (0.20–0.50) | 0.50 |"
