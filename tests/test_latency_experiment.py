@@ -28,7 +28,7 @@ def test_networks_whose_prices_add_up_are_predicted(
 
     monkeypatch.setattr(latency, "timed", timed)
     monkeypatch.setattr(latency, "cost_table", lambda name, where, **_: price(where))
-    text = latency.report(tmp_path, count=8, cells=1, channels=4, side=8)
+    text = latency.report(tmp_path, count=8, cells=1, channels=4, side=8, rounds=3)
     lines = text.splitlines()
     assert len(lines) == 2 + 4
     for line, space in zip(
