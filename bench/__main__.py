@@ -1,10 +1,11 @@
-"""Measures everything in docs/results/speed.md and writes its tables there.
+"""Measures everything in docs/results/speed.md, and docs/methods.md, and writes its tables there.
 
-    python -m bench --reference PATH [--rounds 5] [--parts steps overheads growth processes]
+    python -m bench --reference PATH [--rounds 5] [--parts steps overheads growth processes methods]
 
 PATH is a checkout of github.com/Intelligent-Systems-Phystech/DARTS-CC, which is never copied; only
 `steps` needs it. A table stands between the lines `<!-- NAME -->` and `<!-- end NAME -->`. Twenty
-to thirty minutes on two cores, with nothing else running.
+to thirty minutes on two cores, with nothing else running; `methods`, which goes to docs/methods.md
+and is left out unless it is asked for, takes as long again.
 """
 
 import argparse
@@ -12,12 +13,20 @@ import re
 import sys
 from pathlib import Path
 
-from bench import growth, overheads, processes, steps
+from bench import growth, methods, overheads, processes, steps
 from nas.retrainer import describe_machine
 from nas.runtime import start_processes, write_atomically
 
-PAGE = Path(__file__).parent.parent / "docs" / "results" / "speed.md"
-PARTS = ("steps", "overheads", "growth", "processes")
+DOCS = Path(__file__).parent.parent / "docs"
+SPEED = DOCS / "results" / "speed.md"
+PAGES = {
+    "steps": SPEED,
+    "overheads": SPEED,
+    "growth": SPEED,
+    "processes": SPEED,
+    "methods": DOCS / "methods.md",
+}
+"""Where the table of each part stands."""
 
 
 def insert(page: str, name: str, table: str) -> str:
@@ -37,7 +46,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="a checkout of DARTS-CC")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PAGES, default=list(PAGES)[:-1])
     args = parser.parse_args()
     if "steps" in args.parts and args.reference is None:
         parser.error(
@@ -52,11 +61,13 @@ def main() -> None:
             table = overheads.table(overheads.measure(args.rounds, args.threads))
         elif part == "growth":
             table = growth.table(growth.measure(args.rounds, args.threads))
-        else:
+        elif part == "processes":
             table = processes.table(processes.measure(args.rounds))
+        else:
+            table = methods.table(methods.measure(args.rounds, args.threads))
         print(f"{part}\n\n{table}", flush=True)
-        page = insert(PAGE.read_text(), part, table)
-        write_atomically(PAGE, page.encode())
+        page = insert(PAGES[part].read_text(), part, table)
+        write_atomically(PAGES[part], page.encode())
     print(describe_machine(start_processes("auto")), file=sys.stderr)
 
 

@@ -51,14 +51,21 @@ def compare(chosen: dict[str, dict[str, Any]], rounds: int) -> list[dict[str, An
     for group in groups:
         if group:
             names = [first, *group]
-            rows |= _compare({name: chosen[name] for name in names}, rounds)
+            rows |= side_by_side({name: chosen[name] for name in names}, rounds)
     return [rows[name] for name in chosen]
 
 
-def _compare(chosen: dict[str, dict[str, Any]], rounds: int) -> dict[str, dict[str, Any]]:
-    """Measures one group."""
+def side_by_side(
+    chosen: dict[str, dict[str, Any]], rounds: int, warm_up: int = 2
+) -> dict[str, dict[str, Any]]:
+    """Measures one group of cases; ratios are to the first.
+
+    Returns:
+        By name: median `seconds`; how many times `faster` than the first, the median over the
+        rounds, the `least` and the `most`; peak `gib` and `memory`, its ratio to the first's.
+    """
     workers = [Worker(case) for case in chosen.values()]
-    seconds = take_turns(workers, rounds)
+    seconds = take_turns(workers, rounds, warm_up)
     ends = [worker.close() for worker in workers]
     rows = {}
     for name, found, end in zip(chosen, seconds, ends, strict=True):

@@ -5,6 +5,8 @@
 
 A line on standard input asks for a step, a line of JSON on standard output answers. Workers that
 take turns share whatever else the machine does, so that the ratio of their times means something.
+With `"clock": "processor"` a step on a CPU is timed in seconds of all its threads at work, not on
+the wall: where more processes run than there are cores, nothing else can be compared.
 Both kinds train on noise in the shape of CIFAR-10: what is in an image changes no time.
 
 `reference` is a checkout of Intelligent-Systems-Phystech/DARTS-CC, which is imported from where it
@@ -49,7 +51,7 @@ class Worker:
         )
 
     def step(self) -> float:
-        """Makes one step. Returns its seconds on the wall."""
+        """Makes one step. Returns its seconds."""
         seconds: float = self._ask("step")["seconds"]
         return seconds
 
@@ -118,6 +120,7 @@ def our_step(case: dict[str, Any]) -> tuple[Callable[[], None], torch.device]:
     evenly from its list.
     """
     changes = {"warmup_epochs": 0} | case.get("changes", {})
+    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}  # from JSON
     if "candidates" in case:
         space = find_space(PRESETS[case["preset"]].space)
         SPACES["fewer"] = replace(
@@ -201,14 +204,16 @@ def main() -> None:
     before = resident()
     step, device = (reference_step if "reference" in case else our_step)(case)
     cuda = device.type == "cuda"
+    processor = case.get("clock") == "processor" and not cuda
+    clock = time.process_time if processor else time.perf_counter
     for line in sys.stdin:
         answer: dict[str, Any] = {}
         if line.strip() == "step":
-            start = time.perf_counter()
+            start = clock()
             step()
             if cuda:
                 torch.cuda.synchronize()
-            answer["seconds"] = time.perf_counter() - start
+            answer["seconds"] = clock() - start
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
             if cuda:

@@ -4,7 +4,6 @@ A cost is additive: a network costs `base` (stem, projections, reductions, head)
 the table per edge, summed over all cells of the edge's kind.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -161,22 +160,30 @@ def _flops(module: nn.Module, x: Tensor) -> float:
 
 
 def _milliseconds(module: nn.Module, x: Tensor) -> float:
-    """Median wall-clock time of a forward pass in evaluation mode."""
+    """Least time of a forward pass in evaluation mode: what else runs can only add to it.
+
+    On one thread of a CPU the time is that of the thread's own clock, which stands while others
+    have the processor; elsewhere it is that on the wall. Channels-last, as networks and images are
+    wherever this project runs them: in the other layout kernels differ, and what an operation costs
+    depends on the layout its neighbours leave behind.
+    """
     if isinstance(module, nn.Identity):
         return 0.0
-    module.eval()
-    x.normal_()
+    module.eval().to(memory_format=torch.channels_last)
+    x = x.normal_().contiguous(memory_format=torch.channels_last)
+    alone = x.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if alone else time.perf_counter
     times = []
     with torch.inference_mode():
         for _ in range(15):
             if x.is_cuda:
                 torch.cuda.synchronize()
-            start = time.perf_counter()
+            start = clock()
             module(x)
             if x.is_cuda:
                 torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times[5:])
+            times.append(clock() - start)
+    return 1e3 * min(times)
 
 
 def fitted_table(

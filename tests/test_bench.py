@@ -1,12 +1,15 @@
 """The benchmarks' own arithmetic, and a worker that works."""
 
+import json
 import sys
+from dataclasses import replace
 
 import pytest
 
 from bench import __main__ as bench_main
-from bench import growth, overheads, processes, steps
-from bench.worker import Worker, noise, take_turns
+from bench import growth, methods, overheads, processes, steps
+from bench.worker import Worker, noise, our_step, take_turns
+from nas.methods import METHODS, settled
 from nas.presets import PRESETS
 
 
@@ -34,8 +37,8 @@ def test_a_table_takes_the_place_of_the_last_one() -> None:
     assert page == "a\n<!-- steps -->\n\ntwo\\1\n\n<!-- end steps -->\nb\n"
     with pytest.raises(ValueError, match="no place for growth"):
         bench_main.insert(page, "growth", "")
-    for part in bench_main.PARTS:
-        assert bench_main.insert(bench_main.PAGE.read_text(), part, "new table")
+    for part, path in bench_main.PAGES.items():
+        assert bench_main.insert(path.read_text(), part, "new table")
 
 
 def test_the_reference_is_asked_for(
@@ -58,7 +61,7 @@ def test_ratios_are_to_the_first_case_round_by_round(monkeypatch: pytest.MonkeyP
         def close(self) -> dict:
             return {"gib": 2.0 if self.name == "base" else 1.0, "machine": {}, "gpu": False}
 
-    def turns(workers: list, rounds: int) -> list:
+    def turns(workers: list, rounds: int, warm_up: int) -> list:
         groups.append([w.name for w in workers])
         return [seconds[w.name] for w in workers]
 
@@ -117,5 +120,50 @@ def test_tables_hold_what_was_measured() -> None:
 
 
 def test_the_cases_are_searches() -> None:
-    for case in steps.cases(bench_main.PAGE, 2, {"num_cells": 3, "channels": 16}).values():
+    for case in steps.cases(bench_main.SPEED, 2, {"num_cells": 3, "channels": 16}).values():
         assert "reference" in case or case["preset"] in PRESETS
+
+
+def test_every_method_has_a_row_that_is_a_search() -> None:
+    sizes = {"num_cells": 1, "channels": 4, "batch_size": 4}
+    rows = methods.cases(1, sizes)
+    assert next(iter(rows)) == methods.BASE and set(METHODS) < set(rows)
+    for name, case in rows.items():
+        config = replace(PRESETS[case["preset"]], **case["changes"])
+        assert (config.num_cells, config.channels, config.batch_size) == (1, 4, 4)
+        method = name.removesuffix(", straight-through")
+        for key, value in METHODS.get(method, {}).items():
+            assert getattr(config, key) == value
+        assert settled(config, method).warmup_epochs == config.warmup_epochs
+    assert rows["gibbs"]["changes"] == rows[methods.BASE]["changes"] | METHODS["gibbs"]
+
+
+@pytest.mark.parametrize("name", ["drnas", "sdarts-adv", "rc-darts", "evolution"])
+def test_a_method_makes_steps(name: str) -> None:
+    sizes = {"num_cells": 1, "channels": 4, "batch_size": 5}
+    case = json.loads(json.dumps(methods.cases(1, sizes)[name]))  # as a worker gets it
+    case["changes"]["device"] = "cpu"
+    step, _ = our_step(case | {"side": 8})
+    searcher = step.__self__
+    step()
+    assert searcher.problem.stage(searcher.step) == 0
+    perturbs = searcher.config.perturb != "none"
+    assert (searcher.draw_train().perturbations is not None) == perturbs
+    step()
+    assert ("val_loss" in searcher.averages) == (name != "evolution")
+
+
+def test_methods_take_turns_with_softmax_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = []
+
+    def side_by_side(chosen: dict, rounds: int, warm_up: int) -> dict:
+        groups.append(list(chosen))
+        row = {"faster": 4.0, "least": 2.0, "most": 5.0, "memory": 0.5}
+        return dict.fromkeys(chosen, row)
+
+    monkeypatch.setattr(methods, "side_by_side", side_by_side)
+    found = methods.measure(3, 1, cells=(8,), only=("darts", "gdas", "gibbs"))
+    assert groups == [["softmax", "gdas"], ["softmax", "darts", "gibbs"]]
+    lines = methods.table(found).splitlines()
+    assert lines[2] == "| softmax | 1.00 (1.00–1.00) | 1.00 |"
+    assert lines[3] == "| darts | 0.25 (0.20–0.50) | 0.50 |"

@@ -293,6 +293,19 @@ def test_measured_latency(space: SearchSpace) -> None:
     assert (table.table[:, work] > 0).all()
 
 
+def test_latency_is_that_of_the_layout_in_which_networks_run() -> None:
+    seen = []
+
+    class Spy(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.extend([x.stride(), self.weight.stride()])
+            return super().forward(x)
+
+    assert cost._milliseconds(Spy(5, 6, 3), torch.empty(2, 5, 8, 9)) > 0
+    # Channels are neighbours in memory: strides of (2, 5, 8, 9) and of (6, 5, 3, 3).
+    assert set(seen) == {(360, 1, 45, 5), (45, 1, 15, 5)}
+
+
 # ---------------------------------------------------------------- fitted to measurements
 
 
