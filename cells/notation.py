@@ -22,16 +22,7 @@ FOLDER = Path(__file__).parent.parent / "genotypes"
 """Published and discovered cells, readable by name."""
 
 _DARTS = re.compile(r"\s*(\w+\s*=\s*)?Genotype\s*\(")
-_DARTS_CC_OPS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "none",
-)
+_DARTS_CC_OPS = (*SPACES["darts"].ops[1:], "none")
 _DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\"]*")
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
 from nas.evolution import POPULATION
 from nas.method_config import MethodConfig
-from nas.settings import read_settings
+from nas.settings import check_choices, read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
 FINALIST_SOURCES = ("drawn", "random", "evolved")
@@ -127,17 +126,14 @@ class SearchConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named: list[tuple[str, str, Collection[str]]] = [
+        check_choices(
             ("search space", self.space, SPACES),
             ("unit of λ", self.lam_unit, LAM_UNITS),
             ("trained cells", self.trained_cells, TRAINED_CELLS),
             ("finalist source", self.finalist_source, FINALIST_SOURCES),
             ("precision", self.precision, PRECISIONS),
             *(("cost", cost, COSTS) for cost in self.costs),
-        ]
-        for what, value, choices in named:
-            if value not in choices:
-                raise unknown(what, value, choices)
+        )
         if len(set(self.costs)) != len(self.costs) or not self.costs:
             raise InputError(f"costs must be different and at least one, got {self.costs}")
         if "kl" in self.costs and self.weights != "gaussian":

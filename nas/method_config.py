@@ -1,9 +1,8 @@
 """Settings of the method: which corner of the bound a search is."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from nas.bounds import CONSTRAINTS, parse_bound
 from nas.discretise import RULES
 from nas.hypernet import HYPERNETS
@@ -11,6 +10,7 @@ from nas.perturb import KINDS
 from nas.price import PRICES
 from nas.regularise import REGULARISERS
 from nas.relax import RELAXATIONS, SCHEDULES
+from nas.settings import check_choices
 
 WEIGHTS = ("point", "gaussian", "generated")
 ORDERS = ("first", "second", "exact")
@@ -119,7 +119,7 @@ class MethodConfig:
     """Distance by which the finite differences of the second order move the weights."""
 
     def __post_init__(self) -> None:
-        named: list[tuple[str, str, Collection[str]]] = [
+        check_choices(
             ("hypernetwork", self.hypernet, HYPERNETS),
             ("relaxation", self.relax, RELAXATIONS),
             ("temperature schedule", self.temperature_schedule, SCHEDULES),
@@ -132,10 +132,7 @@ class MethodConfig:
             ("regulariser", self.regulariser, REGULARISERS),
             ("constraint", self.constraint, CONSTRAINTS),
             ("perturbation", self.perturb, KINDS),
-        ]
-        for what, value, choices in named:
-            if value not in choices:
-                raise unknown(what, value, choices)
+        )
         for text in self.bounds:
             parse_bound(text)
         for name in ("partial_channels", "keep_ops"):

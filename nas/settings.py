@@ -1,5 +1,6 @@
 """Settings as JSON values and back: frozen dataclasses are the only place one is written."""
 
+from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,6 +16,7 @@ _SORTS: dict[Any, str] = {
     str: "a text",
     NoneType: "null",
     tuple[str, ...]: "a list of texts",
+    tuple[int, ...]: "a list of integers",
     tuple[float, ...]: "a list of numbers",
 }
 """What each type of setting is called in JSON."""
@@ -37,6 +39,20 @@ def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
             wanted = " or ".join(_SORTS[sort] for sort in sorts)
             raise InputError(f"setting {name!r} must be {wanted}, got {show(value)}")
     return kind(**settings)
+
+
+def check_choices(*named: tuple[str, str, Collection[str]]) -> None:
+    """Refuses values that are not among their choices.
+
+    Args:
+        named: what it is, its value, and the choices.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    for what, value, choices in named:
+        if value not in choices:
+            raise unknown(what, value, choices)
 
 
 def _is(value: Any, sort: Any) -> bool:

@@ -3,14 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from nas.complexity import LambdaRange
 from nas.config import SearchConfig, config_from_dict
-from nas.settings import read_settings
+from nas.settings import check_choices, read_settings
 
 MLP = "mlp"
 NONE = "none"
@@ -110,15 +109,12 @@ class WeightConfig:
     w_grad_clip: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
-        named: list[tuple[str, str, Collection[str]]] = [
+        check_choices(
             ("search space", self.space, (MLP,)),
             ("hypernetwork", self.hypernet, FORMS),
             ("kind of weights", self.weights, (GAUSSIAN, POINT)),
             ("way to tune", self.tune, (NONE, LOCAL)),
-        ]
-        for what, value, choices in named:
-            if value not in choices:
-                raise unknown(what, value, choices)
+        )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not least <= value < math.inf:  # also catches NaN

@@ -134,6 +134,8 @@ def test_bad_values_are_named_with_the_remedy(values, words) -> None:
         ("lam", 0.3, "a list of numbers or null, got 0.3"),
         ("lam", ["x"], "a list of numbers or null, got ['x']"),
         ("lam_low", None, "a list of numbers, got None"),
+        ("keep_ops", [2.5], "a list of integers, got [2.5]"),
+        ("partial_channels", 4, "a list of integers, got 4"),
         ("costs", "params", "a list of texts, got 'params'"),
         ("costs", [["params"]], "a list of texts, got [['params']]"),
     ],
