@@ -22,8 +22,6 @@ from nas.presets import PRESETS
 
 PRESET = "cifar10"
 BASE = "softmax"
-SAMPLED = {"relax": "straight_through", "temperature_end": 0.2}
-"""Settings that compute one operation on each edge: the defaults of `MethodConfig`."""
 CELLS = (3, 8)
 HEAVY = {3: 4, 8: 2}
 """Workers beside softmax at a time that compute all operations, by number of cells: each holds 3
@@ -49,8 +47,6 @@ def cases(threads: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
     for name, settings in METHODS.items():
         rest = {"warmup_epochs": PRESETS[PRESET].epochs} if name in RESTING else {}
         rows[name] = case(settings | rest)
-        if "relax" not in settings:  # where the preset decides, softmax
-            rows[f"{name}, straight-through"] = case(settings | rest | SAMPLED)
     return rows
 
 

@@ -14,6 +14,9 @@ from nas.config import SearchConfig
 CORNER: dict[str, Any] = {"hypernet": "constant", "lam": (1e-6,), "arch_kl": 0.0}
 """One architecture, whatever it costs."""
 
+SAMPLED: dict[str, Any] = {"relax": "straight_through", "temperature_end": 0.2}
+"""One operation per edge is computed."""
+
 METHODS: dict[str, dict[str, Any]] = {
     "darts": {
         "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
@@ -60,16 +63,16 @@ METHODS: dict[str, dict[str, Any]] = {
         "space": "darts_free", "lam_unit": "raw", "lam_low": (1e-8,), "lam_high": (1e-4,),
         "arch_kl": 0.0,
     },
-    "hypernetworks": {"weights": "generated"},
+    "hypernetworks": {**SAMPLED, "weights": "generated"},
     "random-search": {
-        "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
+        **SAMPLED, "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
         "finalist_source": "random",
     },
     "evolution": {
-        "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
+        **SAMPLED, "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
         "finalist_source": "evolved",
     },
-    "gibbs": {"hypernet": "gibbs"},
+    "gibbs": {**SAMPLED, "hypernet": "gibbs"},
 }  # fmt: skip
 
 RESTING = ("random-search", "evolution")

@@ -131,10 +131,9 @@ def test_every_method_has_a_row_that_is_a_search() -> None:
     for name, case in rows.items():
         config = replace(PRESETS[case["preset"]], **case["changes"])
         assert (config.num_cells, config.channels, config.batch_size) == (1, 4, 4)
-        method = name.removesuffix(", straight-through")
-        for key, value in METHODS.get(method, {}).items():
+        for key, value in METHODS.get(name, {}).items():
             assert getattr(config, key) == value
-        assert settled(config, method).warmup_epochs == config.warmup_epochs
+        assert settled(config, name).warmup_epochs == config.warmup_epochs
     assert rows["gibbs"]["changes"] == rows[methods.BASE]["changes"] | METHODS["gibbs"]
 
 
@@ -162,8 +161,8 @@ def test_methods_take_turns_with_softmax_in_groups(monkeypatch: pytest.MonkeyPat
         return dict.fromkeys(chosen, row)
 
     monkeypatch.setattr(methods, "side_by_side", side_by_side)
-    found = methods.measure(3, 1, cells=(8,), only=("darts", "gdas", "gibbs"))
-    assert groups == [["softmax", "gdas"], ["softmax", "darts", "gibbs"]]
+    found = methods.measure(3, 1, cells=(8,), only=("darts", "gdas", "snas"))
+    assert groups == [["softmax", "gdas"], ["softmax", "darts", "snas"]]
     lines = methods.table(found).splitlines()
     assert lines[2] == "| softmax | 1.00 (1.00–1.00) | 1.00 |"
     assert lines[3] == "| darts | 0.25 (0.20–0.50) | 0.50 |"
