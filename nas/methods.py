@@ -17,14 +17,14 @@ CORNER: dict[str, Any] = {"hypernet": "constant", "lam": (1e-6,), "arch_kl": 0.0
 SAMPLED: dict[str, Any] = {"relax": "straight_through", "temperature_end": 0.2}
 """One operation per edge is computed."""
 
+DARTS: dict[str, Any] = {
+    "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
+}  # fmt: skip
+"""All operations are, in the proportions of a softmax."""
+
 METHODS: dict[str, dict[str, Any]] = {
-    "darts": {
-        "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
-    },
-    "darts-second": {
-        "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
-        "order": "second",
-    },
+    "darts": DARTS,
+    "darts-second": {**DARTS, "order": "second"},
     "snas": {
         "relax": "gumbel", "temperature_end": 0.03, "temperature_schedule": "exponential",
         "resource": "sampled",
@@ -35,28 +35,15 @@ METHODS: dict[str, dict[str, Any]] = {
         "temperature_schedule": "exponential", "costs": ("latency",), "price": "product",
         "lam_unit": "raw", "lam_low": (0.06,), "lam_high": (6.0,), "resource": "sampled",
     },
-    "drnas": {
-        "relax": "dirichlet", "keep_ops": (3,), "partial_channels": (4, 2),
-    },
+    "drnas": {"relax": "dirichlet", "keep_ops": (3,), "partial_channels": (4, 2)},
     "fairdarts": {
         "relax": "sigmoid", "temperature_end": 1.0, "space": "darts_free",
         "regulariser": "zero_one", "regulariser_price": 10.0, "discretise": "threshold",
     },
-    "pc-darts": {
-        "relax": "softmax", "temperature_end": 1.0, "partial_channels": (4,),
-        "edge_weights": True, "discretise": "strongest_inputs",
-    },
-    "sdarts-rs": {
-        "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
-        "perturb": "random", "hessian": True,
-    },
-    "sdarts-adv": {
-        "relax": "softmax", "temperature_end": 1.0, "discretise": "strongest_inputs",
-        "perturb": "adversarial", "hessian": True,
-    },
-    "rc-darts": {
-        "relax": "softmax", "temperature_end": 1.0, "constraint": "projection",
-    },
+    "pc-darts": {**DARTS, "partial_channels": (4,), "edge_weights": True},
+    "sdarts-rs": {**DARTS, "perturb": "random", "hessian": True},
+    "sdarts-adv": {**DARTS, "perturb": "adversarial", "hessian": True},
+    "rc-darts": {"relax": "softmax", "temperature_end": 1.0, "constraint": "projection"},
     "budgeted": {"relax": "straight_through", "constraint": "multiplier"},
     "darts-cc": {
         "relax": "gumbel_example", "hypernet": "piecewise", "knots": 5, "order": "second",
