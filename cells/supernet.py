@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.cell import Body, Cell, Skeleton, State
-from cells.errors import InputError
 from cells.ops import build_op
 
 # Statistics of the batch at hand, always: running averages over changing architectures would fit
@@ -122,20 +121,13 @@ class Supernet(nn.Module):
     def __init__(self, skeleton: Skeleton, partial: int = 1) -> None:
         """
         Args:
-            partial: k of partial channels, 1 for all of them.
-
-        Raises:
-            InputError: if the cells' channels cannot be divided by k.
+            partial: k of partial channels, a divisor of the channels; 1 for all of them.
         """
         super().__init__()
         self.skeleton = skeleton
         self.partial = partial
         space = skeleton.space
-        if skeleton.channels % partial:
-            raise InputError(
-                f"{skeleton.channels} channels cannot be divided by partial_channels {partial}: "
-                "change one of them"
-            )
+        assert skeleton.channels % partial == 0
         self.columns: list[Sequence[int]] = [range(len(space.ops))] * space.num_edges
 
         def make_edge(row: int, channels: int, stride: int) -> nn.Module:

@@ -121,13 +121,16 @@ class Problem:
         self.objective = self._objective(len(train), weight_noise)
         self.look_up()
 
+    def partial(self, stage: int) -> int:
+        """k of a stage: 1/k of the channels go through the operations."""
+        shares = self.config.partial_channels
+        return shares[min(stage, len(shares) - 1)]
+
     def new_supernet(self, stage: int) -> Supernet:
         """The supernet of a stage, at its initial weights."""
-        config = self.config
-        partial = config.partial_channels[min(stage, len(config.partial_channels) - 1)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(config.seed, "weights", stage).initial_seed())
-            supernet = Supernet(self.skeleton, partial)
+            torch.manual_seed(stream(self.config.seed, "weights", stage).initial_seed())
+            supernet = Supernet(self.skeleton, self.partial(stage))
         supernet.to(self.processes.device)
         supernet.to(memory_format=torch.channels_last)
         return supernet

@@ -97,8 +97,8 @@ class Searcher(Loop):
 
     def _enter(self, stage: int, kept: Tensor) -> None:
         """Begins a stage: a supernet of its width, with the weights so far, and its candidates."""
-        supernet = self.problem.new_supernet(stage)
-        if supernet.partial != self.supernet.partial:
+        if self.problem.partial(stage) != self.supernet.partial:
+            supernet = self.problem.new_supernet(stage)
             widen(supernet, self.supernet)
             self.problem.replace_supernet(supernet)
             self.supernet = supernet
