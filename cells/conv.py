@@ -1,12 +1,14 @@
 """Depthwise convolutions that are quick on CPUs, forwards and backwards.
 
-On a CPU torch hands convolutions to oneDNN. Its quick depthwise kernels leave two cases of DARTS'
-candidates to reference code, ten times slower and more: gradients of dilated convolutions, and
-weight gradients of undilated ones wider than three pixels. Both are rewritten here as cases that
-are quick, exactly: only the order of summation differs. On other devices, and where no gradient is
-asked for, the layer is a plain `nn.Conv2d`.
+On a CPU torch hands convolutions to oneDNN. Its quick depthwise kernels leave three cases of
+DARTS' candidates to reference code, ten times slower and more: gradients of dilated convolutions,
+weight gradients of undilated ones wider than three pixels, and gradients on images smaller than the
+kernel. All are rewritten here as cases that are quick, exactly: only the order of summation
+differs. On other devices, and where no gradient is asked for, the layer is a plain `nn.Conv2d`.
 """
 
+import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -88,6 +90,8 @@ def _join_phases(x: Tensor, period: int, shape: torch.Size) -> Tensor:
 def _convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """The undilated convolution."""
     kernel = weight.shape[3]
+    if max(x.shape[2:]) < kernel:
+        return _multiply(x, weight, stride)
     if torch.is_autocast_enabled("cpu"):
         # oneDNN has quick bfloat16 kernels for a stride of 1 and images larger than the kernel.
         quick = stride == 1 and x.shape[2] > kernel
@@ -98,6 +102,42 @@ def _convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
             return F.conv2d(x, weight, None, stride, kernel // 2, 1, len(weight))
         wide: Tensor = _WideDepthwise.apply(x, weight)
         return wide
+
+
+def _multiply(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The convolution of images smaller than the kernel, as one matrix a channel."""
+    batch, channels, height, width = x.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    with torch.autocast("cpu", enabled=False):
+        x, weight = x.float() if x.dtype == torch.bfloat16 else x, weight.flatten(1)
+        places = _places(weight.shape[1], height, width, stride).to(weight.dtype)
+        matrices = (weight @ places).view(channels, height * width, rows * columns)
+        pixels = x.permute(1, 0, 2, 3).reshape(channels, batch, height * width)
+        y = (pixels @ matrices).view(channels, batch, rows, columns)
+        return y.permute(1, 2, 3, 0).contiguous().permute(0, 3, 1, 2)
+
+
+@cache
+def _places(kernel_area: int, height: int, width: int, stride: int) -> Tensor:
+    """Which weight of a square kernel joins which pixels, 0 or 1.
+
+    Returns:
+        (kernel_area, height · width · rows · columns), pixels of the image before those of the
+        output.
+    """
+    kernel = math.isqrt(kernel_area)
+
+    def axis(size: int) -> Tensor:  # (kernel, size, outputs)
+        shift, pixel, output = torch.meshgrid(
+            torch.arange(kernel) - kernel // 2,
+            torch.arange(size),
+            torch.arange(-(-size // stride)),
+            indexing="ij",
+        )
+        return (pixel == stride * output + shift).float()
+
+    joined = torch.einsum("iha,jwb->ijhwab", axis(height), axis(width))
+    return joined.reshape(kernel_area, -1)
 
 
 class _WideDepthwise(torch.autograd.Function):

@@ -88,21 +88,25 @@ def test_bfloat16_is_near_float32(
 
 
 def test_slow_cases_never_reach_the_backend() -> None:
-    """Dilated convolutions and weight gradients more than three columns wide."""
+    """Dilated convolutions, weight gradients more than three columns wide, images too small."""
     seen: list[tuple[int, int]] = []
+    small: list[bool] = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             if func is torch.ops.aten.convolution_backward.default:
                 seen.append((args[6][0], args[2].shape[3] if args[10][1] else 0))
+                small.append(max(args[1].shape[2:]) < args[2].shape[2])
             return func(*args, **(kwargs or {}))
 
     for stride in (1, 2):
         for name in ("dil_conv_3x3", "dil_conv_5x5", "sep_conv_3x3"):
-            with Watch():
-                op = build_op(name, 4, stride)
-                op(torch.randn(2, 4, 12, 12, requires_grad=True)).sum().backward()
+            for size in (12, 7, 4):
+                with Watch():
+                    op = build_op(name, 4, stride)
+                    op(torch.randn(2, 4, size, size, requires_grad=True)).sum().backward()
     assert seen and all(dilation == 1 and columns <= 3 for dilation, columns in seen)
+    assert not any(small)
 
 
 def test_subsample_keeps_channels_last_memory_both_ways() -> None:

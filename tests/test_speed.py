@@ -86,8 +86,12 @@ def test_the_architecture_half_asks_for_no_weight_gradient() -> None:
 
 
 def test_a_step_makes_few_calls(calls: Counter[str]) -> None:
-    """A bound a little above what it took when this was written: 16.8 thousand."""
-    assert sum(calls.values()) < 17_500
+    """A bound a little above what it took when this was written: 18.5 thousand.
+
+    Images of 2×2 and 4×4 pixels, as here in the last cell, go through matrices: more calls, each of
+    them far quicker than the reference code for kernels larger than the image.
+    """
+    assert sum(calls.values()) < 19_000
 
 
 def test_floating_point_operations() -> None:
