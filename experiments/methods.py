@@ -4,10 +4,10 @@
     python -m experiments.methods --out runs/methods --methods darts gdas --seeds 0
     python -m experiments.methods --out runs/methods --table
 
-searches Fashion-MNIST with each method as in its paper, retrains every cell it finds, and a random
-cell of about as many parameters, by one recipe, and writes the table of docs/results/methods.md.
-Whoever runs the command again goes on where it stopped; finished parts are only read. `--table`
-writes the table of what is on record and runs nothing.
+searches Fashion-MNIST with each method as in its paper, retrains every cell it finds, and random
+cells of all sizes, by one recipe, and writes the table of docs/results/methods.md. Whoever runs the
+command again goes on where it stopped; finished parts are only read. `--table` writes the table of
+what is on record and runs nothing.
 """
 
 import json
@@ -20,15 +20,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.sampling import random_cells_at
 from cells.space import SearchSpace, find_space
-from experiments.methods_table import place, table
+from experiments.methods_table import CHANCE, place, table
 from experiments.records import finished, recorded
 from experiments.small_protocol import retrained, shortened
 from nas.commandline import Parser
@@ -63,8 +61,11 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """What a method needs besides its settings and `CORNER`."""
 
+RANDOM = {"darts": 8, "darts_free": 4}
+"""Random cells for every seed, by space."""
+
 SEARCH = replace(
-    PRESETS["fashion"], epochs=3, warmup_epochs=1, batch_size=96, val_fraction=0.8, grid=3
+    PRESETS["fashion"], epochs=3, warmup_epochs=1, batch_size=32, val_fraction=0.9625, grid=3
 )
 RETRAIN = RetrainConfig(
     num_cells=SEARCH.num_cells,
@@ -72,7 +73,7 @@ RETRAIN = RetrainConfig(
     stem_stride=SEARCH.stem_stride,
     crop_padding=SEARCH.crop_padding,
     flip=SEARCH.flip,
-    epochs=2,
+    epochs=1,
     batch_size=96,
     lr=0.1,
     warmup_epochs=0,
@@ -136,11 +137,15 @@ class Bench:
             ),
         )  # fmt: skip
 
+    def ends(self, space: SearchSpace) -> tuple[float, float]:
+        """Parameters of the cheapest and of the dearest cell of a space."""
+        params = self.params(space)
+        low, high = (most_probable(space, sign * params.table).tolist() for sign in (-1, 1))
+        return params.total(low), params.total(high)
+
     def middle(self, space: SearchSpace) -> int:
         """Parameters half way between the cheapest and the dearest cell of a space."""
-        params = self.params(space)
-        ends = torch.stack([most_probable(space, sign * params.table) for sign in (-1, 1)])
-        return round(float(params.totals(ends).mean()))
+        return round(sum(self.ends(space)) / 2)
 
     def config(self, method: str, seed: int) -> SearchConfig:
         """The search of a method."""
@@ -156,21 +161,46 @@ class Bench:
         result = retrained(genotype, replace(self.recipe, seeds=(seed,)), folder)
         return result["test_accuracy"][0], result
 
-    def rival(
-        self, method: str, seed: int, number: int, space: SearchSpace, cost: float
-    ) -> Genotype:
-        """A random cell of a space with about as many parameters, connected."""
-        draw = random.Random(stream(seed, f"random/{method}", number).initial_seed())
-        (cell,) = random_cells_at(space, self.params(space), cost, 1, draw)
-        return Genotype.from_choices(space, cell)
+    def rivals(self, space: SearchSpace, count: int, seed: int) -> list[Genotype]:
+        """Random cells, connected, one at a random place of each part of the range of log cost."""
+        params = self.params(space)
+        low, high = self.ends(space)
+        draw = random.Random(stream(seed, f"random/{space.name}", 0).initial_seed())
+        cells = []
+        for part in range(count):
+            cost = low * (high / low) ** ((part + draw.random()) / count)
+            cells += random_cells_at(space, params, cost, 1, draw)
+        return [Genotype.from_choices(space, cell) for cell in cells]
+
+    def chance(self, seed: int) -> dict[str, Any]:
+        """The record of random cells with one seed, made unless there is one.
+
+        Returns:
+            `method` ("random"), `seed`, `machine`, and `cells`, each with its `space`, `params`
+            and `accuracy`.
+        """
+
+        def make() -> dict[str, Any]:
+            cells = []
+            for name, count in RANDOM.items():
+                space = find_space(name)
+                for genotype in self.rivals(space, count, seed):
+                    accuracy, result = self.accuracy(genotype, seed)
+                    params = self.params(space).total(genotype.choices())
+                    cells.append({"space": name, "params": params, "accuracy": accuracy})
+            return {
+                "method": CHANCE, "seed": seed, "cells": cells, "machine": result["machine"],
+            }  # fmt: skip
+
+        return recorded(self.record(CHANCE, seed), make)
 
     def measured(self, method: str, seed: int) -> dict[str, Any]:
         """The record of a method with one seed, made unless there is one.
 
         Returns:
             `method`, `seed`, `minutes` of the processor, `hessian` (None where none is logged),
-            `machine`, and `cells`, each with its `lam` (None for a single cell), `params`,
-            `collapse`, `accuracy`, `random_params` and `random_accuracy`.
+            `space`, `machine`, and `cells`, each with its `lam` (None for a single cell),
+            `params`, `collapse` and `accuracy`.
         """
 
         def make() -> dict[str, Any]:
@@ -182,23 +212,20 @@ class Bench:
             front = Front.load(folder)
             params, lams = self.params(front.space), front.lam_range.grid(3)
             cells = []
-            for number, choices in enumerate(front.choices(lams).tolist()):
-                lam, cost = lams[number].tolist(), params.total(choices)
+            for lam, choices in zip(lams.tolist(), front.choices(lams).tolist(), strict=True):
                 accuracy, result = self.accuracy(front.genotype(lam, choices), seed)
-                rival = self.rival(method, seed, number, front.space, cost)
                 cells.append(
                     {
                         "lam": lam[0] if method in DIAL else None,
-                        "params": cost,
+                        "params": params.total(choices),
                         "collapse": collapse(front.space, params, choices),
                         "accuracy": accuracy,
-                        "random_params": params.total(rival.choices()),
-                        "random_accuracy": self.accuracy(rival, seed)[0],
                     }
                 )
             return {
                 "method": method,
                 "seed": seed,
+                "space": front.space.name,
                 "minutes": json.loads(clock.read_text(encoding="utf-8"))["seconds"] / 60,
                 "hessian": MetricsLog(folder / "metrics.jsonl").read()[-1].get("hessian"),
                 "cells": cells,
@@ -212,10 +239,10 @@ class Bench:
         return self.out / f"{method}-seed{seed}.json"
 
     def records(self) -> list[dict[str, Any]]:
-        """All records there are, method by method."""
+        """All records there are, method by method, random cells first."""
         files = [
             file
-            for method in ORDER
+            for method in (CHANCE, *ORDER)
             for file in sorted(self.out.glob(self.record(method, "*").name))
         ]
         return [json.loads(file.read_text(encoding="utf-8")) for file in files]
@@ -227,12 +254,13 @@ def run(
     seeds: Sequence[int],
     tell: Callable[[list[dict[str, Any]]], None],
 ) -> None:
-    """Measures methods seed by seed.
+    """Measures random cells and methods, seed by seed.
 
     Args:
         tell: gets all records after every method.
     """
     for seed in seeds:
+        bench.chance(seed)
         for method in methods:
             bench.measured(method, seed)
             tell(bench.records())

@@ -3,9 +3,10 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cells.errors import InputError
+from experiments.chance import Chance, verdict
 from nas.runtime import write_atomically
 
 BEGIN, END = "<!-- methods -->\n", "<!-- end methods -->"
@@ -14,79 +15,83 @@ HEAD = (
     "| beats random cells | without parameters, % | Hessian | minutes |",
     "|:--|--:|--:|--:|--:|--:|:--|--:|--:|--:|",
 )
-LEAST = 2.0
-"""Standard errors by which a difference is told from nothing."""
+CHANCE = "random"
+"""Method by name of the records of random cells."""
 
 
-class Spread(NamedTuple):
-    """Mean, and what is behind the ±: None for one value."""
-
-    mean: float
-    error: float | None
-
-    def text(self, digits: int, sign: str = "") -> str:
-        """As a table has it."""
-        mean = f"{self.mean:{sign},.{digits}f}"
-        return mean if self.error is None else f"{mean} ± {self.error:,.{digits}f}"
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± sample standard deviation, without the latter for a single value."""
+    mean = f"{statistics.mean(values):,.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):,.{digits}f}"
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and sample standard deviation."""
-    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+def chances(records: Sequence[dict[str, Any]]) -> dict[str, Chance]:
+    """What random cells reach, by space, in per cent; nothing where none were measured."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        if record["method"] == CHANCE:
+            for cell in record["cells"]:
+                point = cell["params"], 100 * cell["accuracy"]
+                points.setdefault(cell["space"], []).append(point)
+    return {space: Chance(found) for space, found in points.items()}
 
 
-def difference(pairs: Sequence[tuple[float, float]]) -> Spread:
-    """Mean of the differences of pairs, and its standard error: deviation / √n."""
-    mean, deviation = spread([first - second for first, second in pairs])
-    return Spread(mean, None if deviation is None else deviation / len(pairs) ** 0.5)
-
-
-def verdict(found: Spread) -> str:
-    """Whether a difference is above 0: yes, no (below), undecided; nothing for a single seed."""
-    if found.error is None:
-        return ""
-    if abs(found.mean) < LEAST * found.error or found.mean == 0:
-        return "undecided"
-    return "yes" if found.mean > 0 else "no"
-
-
-def _rows(records: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for method in dict.fromkeys(record["method"] for record in records):
+def _rows(records: Sequence[dict[str, Any]], known: dict[str, Chance]) -> Iterator[str]:
+    methods = dict.fromkeys(record["method"] for record in records)
+    for method in methods:
+        if method == CHANCE:
+            continue
         runs = [record for record in records if record["method"] == method]
-        minutes = spread([run["minutes"] for run in runs]).text(1)
-        known = [run["hessian"] for run in runs if run["hessian"] is not None]
-        hessian = spread(known).text(3) if known else ""
+        minutes = spread([run["minutes"] for run in runs], 1)
+        eigenvalues = [run["hessian"] for run in runs if run["hessian"] is not None]
+        hessian = spread(eigenvalues, 3) if eigenvalues else ""
         for cells in zip(*(run["cells"] for run in runs), strict=True):
             lam = cells[0]["lam"]
-            name = method if lam is None else f"{method}, λ = {lam:.2g}"
-            pairs = [(100 * cell["accuracy"], 100 * cell["random_accuracy"]) for cell in cells]
-            ahead = difference(pairs)
+            points = [(cell["params"], 100 * cell["accuracy"]) for cell in cells]
+            expected = difference = beats = ""
+            if (chance := known.get(runs[0]["space"])) is not None:
+                ahead, error = chance.ahead(points), chance.error([size for size, _ in points])
+                expected = f"{statistics.mean(chance.accuracy(size) for size, _ in points):.2f}"
+                difference = f"{ahead:+.2f}" + ("" if error is None else f" ± {error:.2f}")
+                beats = verdict(ahead, error)
             columns = (
-                name,
+                method if lam is None else f"{method}, λ = {lam:.2g}",
                 str(len(cells)),
-                spread([cell["params"] for cell in cells]).text(0),
-                spread([first for first, _ in pairs]).text(2),
-                spread([second for _, second in pairs]).text(2),
-                ahead.text(2, "+"),
-                verdict(ahead),
-                spread([100 * cell["collapse"] for cell in cells]).text(0),
+                spread([size for size, _ in points], 0),
+                spread([accuracy for _, accuracy in points], 2),
+                expected,
+                difference,
+                beats,
+                spread([100 * cell["collapse"] for cell in cells], 0),
                 hessian,
                 minutes,
             )
             yield f"| {' | '.join(columns)} |"
 
 
+def _of_chance(space: str, chance: Chance) -> str:
+    """A line on the random cells of a space."""
+    scatter = "" if chance.deviation is None else f", ± {chance.deviation:.2f} points each"
+    reach = ", ".join(
+        f"{chance.accuracy(size):.2f} % at {size:,.0f}" for size in (chance.low, chance.high)
+    )
+    return f"Random cells of {space}: {reach} parameters{scatter}, {chance.count} cells."
+
+
 def table(records: Sequence[dict[str, Any]]) -> str:
-    """One line for each cell of a method, in Markdown, with the machine below.
+    """One line for each cell of a method, in Markdown; random cells and the machine below.
 
     Args:
-        records: at least one; see `experiments.methods.Bench.measured`.
+        records: at least one; see `experiments.methods.Bench`.
     """
+    known = chances(records)
     machines = dict.fromkeys(
         f"{m['device']}, torch {m['torch']}, threads: {m['threads']}"
         for m in (record["machine"] for record in records)
     )
-    return "\n".join([*HEAD, *_rows(records), "", f"Machine: {'; '.join(machines)}."])
+    below = [_of_chance(space, chance) for space, chance in known.items()]
+    below.append(f"Machine: {'; '.join(machines)}.")
+    return "\n".join([*HEAD, *_rows(records, known), "", *below])
 
 
 def place(page: Path, text: str) -> None:

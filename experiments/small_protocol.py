@@ -28,6 +28,7 @@ from cells.notation import from_darts_cc, read_genotype
 from cells.sampling import random_cell
 from cells.space import find_space
 from cells.strict_json import load_json, show
+from experiments.chance import Chance
 from experiments.records import finished
 from nas.commandline import Parser
 from nas.config import SearchConfig
@@ -163,12 +164,6 @@ def retrained(genotype: Genotype, config: RetrainConfig, folder: Path) -> dict[s
     return read_config(folder / "result.json")
 
 
-def curve(points: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Accuracy as a parabola in the logarithm of parameters, least squares; a line for few."""
-    sizes, accuracies = np.log([p for p, _ in points]), [a for _, a in points]
-    return np.polyfit(sizes, accuracies, 2 if len(set(sizes.tolist())) > 3 else 1)
-
-
 def protocol(
     data: str,
     data_root: Path,
@@ -223,17 +218,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     price of one parameter.
     """
     points = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
-    chance = curve(points)
-    low, high = min(p for p, _ in points), max(p for p, _ in points)
+    chance = Chance(points)
     lines = [
         "| cell | λ | parameters | test accuracy, % | above random cells, points |",
         "|:--|--:|--:|--:|--:|",
     ]
     for row in sorted(rows, key=lambda row: (row["kind"], row["params"])):
         mean = float(np.mean(row["accuracies"]))
-        expected = float(np.polyval(chance, np.log(row["params"])))
-        ahead = f"{100 * (mean - expected):+.2f}"
-        if row["kind"] == "random" or not low <= row["params"] <= high:
+        ahead = f"{100 * (mean - chance.accuracy(row['params'])):+.2f}"
+        if row["kind"] == "random" or not chance.low <= row["params"] <= chance.high:
             ahead = ""  # the curve ends with the random cells
         spread = row["accuracies"]
         std = f" ± {100 * float(np.std(spread, ddof=1)):.2f}" if len(spread) > 1 else ""

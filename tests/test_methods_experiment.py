@@ -10,8 +10,9 @@ import pytest
 from cells.errors import InputError
 from cells.space import find_space
 from experiments import methods, methods_table, records, small_protocol
+from experiments.chance import Chance
 from experiments.methods import BOUNDED, DIAL, ORDER, Bench, clocked, collapse, run, settings
-from experiments.methods_table import difference, place, spread, table, verdict
+from experiments.methods_table import place, spread, table
 from nas.bounds import parse_bound
 from nas.diagnostics import diagnose
 from nas.front import Front
@@ -33,6 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         methods, "RETRAIN", replace(methods.RETRAIN, **sizes, **few | {"epochs": 1})
     )
+    monkeypatch.setattr(methods, "RANDOM", {"darts": 4, "darts_free": 2})
 
 
 @pytest.fixture
@@ -43,14 +45,12 @@ def bench(tmp_path: Path) -> Bench:
 def test_cells_and_random_cells_are_retrained_alike(bench: Bench) -> None:
     told: list[int] = []
     run(bench, CHOSEN, [0], lambda found: told.append(len(found)))
-    assert told == [1, 2, 3]
+    assert told == [2, 3, 4]
     found = {record["method"]: record for record in bench.records()}
-    assert [len(found[name]["cells"]) for name in CHOSEN] == [1, 3, 1]
-    for record in found.values():
-        assert record["minutes"] > 0
-        for cell in record["cells"]:
-            assert abs(cell["random_params"] - cell["params"]) <= 0.05 * cell["params"]
-            assert 0 <= cell["accuracy"] <= 1 and 0 <= cell["random_accuracy"] <= 1
+    assert [len(found[name]["cells"]) for name in ("random", *CHOSEN)] == [6, 1, 3, 1]
+    assert [found[name]["space"] for name in CHOSEN] == ["darts", "darts", "darts_free"]
+    assert all(found[name]["minutes"] > 0 for name in CHOSEN)
+    assert all(0 <= cell["accuracy"] <= 1 for r in found.values() for cell in r["cells"])
     lams = [cell["lam"] for cell in found["gibbs"]["cells"]]
     assert lams == pytest.approx([1e-3, 1e-1, 10.0])
     assert found["darts"]["hessian"] is not None and found["gibbs"]["hessian"] is None
@@ -58,13 +58,14 @@ def test_cells_and_random_cells_are_retrained_alike(bench: Bench) -> None:
     for folder in (bench.out / "retrained").iterdir():
         if folder.is_dir():
             recipes.add(replace(read_retraining(folder), genotype=""))
-    assert len(recipes) == 1
+    assert len(recipes) == 1 and next(iter(recipes)).seeds == (0,)
     lines = table(bench.records()).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:7]] == [
         "darts", "gibbs, λ = 0.001", "gibbs, λ = 0.1", "gibbs, λ = 10", "fairdarts",
     ]  # fmt: skip
     assert {line.count("|") for line in lines[:7]} == {11}
-    assert not any("±" in line for line in lines)  # a single seed has no spread
+    accuracies = [line.split("|")[4] for line in lines[2:7]]
+    assert not any("±" in text for text in accuracies)  # a single seed has no spread
 
 
 def test_what_is_finished_is_only_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,47 +147,54 @@ def test_collapse_is_that_of_the_diagnostics(bench: Bench) -> None:
     assert collapse(front.space, params, [front.space.none] * front.space.num_edges) == 1.0
 
 
-def _record(seed: int, accuracy: float, rival: float) -> dict[str, Any]:
-    cell = {
-        "lam": None, "params": 20_000.0 + 1000 * seed, "collapse": 0.25,
-        "accuracy": accuracy, "random_params": 20_100.0, "random_accuracy": rival,
-    }  # fmt: skip
-    machine = {"device": "a processor", "torch": "2", "threads": 1}
+def test_random_cells_are_of_all_sizes(bench: Bench) -> None:
+    """One in each part of the range of log cost; others with another seed."""
+    space = find_space("darts")
+    params = bench.params(space)
+    (low, high), found = bench.ends(space), []
+    for seed in (0, 1):
+        costs = [params.total(cell.choices()) for cell in bench.rivals(space, 8, seed)]
+        for part, cost in enumerate(costs):
+            bounds = [low * (high / low) ** ((part + side) / 8) for side in (0, 1)]
+            assert 0.95 * bounds[0] <= cost <= 1.05 * bounds[1]
+        found.append(costs)
+    assert found[0] != found[1]
+    assert bench.rivals(space, 8, 0) == bench.rivals(space, 8, 0)
+
+
+def _record(seed: int, accuracy: float) -> dict[str, Any]:
+    cell = {"lam": None, "params": 20_000.0 + 1000 * seed, "collapse": 0.25, "accuracy": accuracy}
     return {
-        "method": "gdas", "seed": seed, "minutes": 3.0, "hessian": None, "cells": [cell],
-        "machine": machine,
+        "method": "gdas", "seed": seed, "space": "darts", "minutes": 3.0, "hessian": None,
+        "cells": [cell], "machine": MACHINE,
     }  # fmt: skip
+
+
+MACHINE = {"device": "a processor", "torch": "2", "threads": 1}
+RIVALS = [(6e3, 0.80), (1e4, 0.84), (2e4, 0.86), (3e4, 0.87), (5e4, 0.88)]
 
 
 def test_the_table_by_hand() -> None:
-    """Differences 1, 2, 3 points: mean 2, deviation 1, standard error 1 / √3."""
-    rows = [_record(0, 0.88, 0.87), _record(1, 0.89, 0.87), _record(2, 0.90, 0.87)]
-    text = table(rows).splitlines()
+    cells = [{"space": "darts", "params": p, "accuracy": a} for p, a in RIVALS]
+    rivals = {"method": "random", "seed": 0, "cells": cells, "machine": MACHINE}
+    rows = [_record(0, 0.88), _record(1, 0.89), _record(2, 0.90)]
+    chance = Chance([(size, 100 * accuracy) for size, accuracy in RIVALS])
+    sizes = [20_000, 21_000, 22_000]
+    expected = sum(map(chance.accuracy, sizes)) / 3
+    text = table([rivals, *rows]).splitlines()
     assert text[2] == (
-        "| gdas | 3 | 21,000 ± 1,000 | 89.00 ± 1.00 | 87.00 ± 0.00 | +2.00 ± 0.58 | yes | 25 ± 0 "
-        "|  | 3.0 ± 0.0 |"
+        f"| gdas | 3 | 21,000 ± 1,000 | 89.00 ± 1.00 | {expected:.2f} | {89 - expected:+.2f} ± "
+        f"{chance.error(sizes):.2f} | yes | 25 ± 0 |  | 3.0 ± 0.0 |"
     )
-    assert text[-1] == "Machine: a processor, torch 2, threads: 1."
+    assert text[-2:] == [
+        f"Random cells of darts: {chance.accuracy(6e3):.2f} % at 6,000, {chance.accuracy(5e4):.2f}"
+        f" % at 50,000 parameters, ± {chance.deviation:.2f} points each, 5 cells.",
+        "Machine: a processor, torch 2, threads: 1.",
+    ]
     assert table(rows[:1]).splitlines()[2] == (
-        "| gdas | 1 | 20,000 | 88.00 | 87.00 | +1.00 |  | 25 |  | 3.0 |"
+        "| gdas | 1 | 20,000 | 88.00 |  |  |  | 25 |  | 3.0 |"
     )
-
-
-@pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [
-        ([(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)], "yes"),
-        ([(0.0, 1.0), (0.0, 2.0), (0.0, 3.0)], "no"),
-        ([(0.0, 0.0), (2.0, 0.0), (3.0, 0.0)], "undecided"),  # 5/3, twice the error is 1.76
-        ([(1.0, 1.0), (2.0, 2.0)], "undecided"),
-        ([(1.0, 0.0)], ""),
-    ],
-)
-def test_a_verdict_takes_two_standard_errors(
-    pairs: list[tuple[float, float]], expected: str
-) -> None:
-    assert verdict(difference(pairs)) == expected
-    assert spread([2.0, 4.0]) == pytest.approx((3.0, 2**0.5))
+    assert spread([2.0, 4.0], 3) == "3.000 ± 1.414"
 
 
 def test_the_page_keeps_all_but_its_table(tmp_path: Path) -> None:

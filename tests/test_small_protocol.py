@@ -5,7 +5,6 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cells.cell import Skeleton
@@ -18,7 +17,6 @@ from cells.space import find_space
 from experiments import records, small_protocol
 from experiments.small_protocol import (
     RANDOM_SHARES,
-    curve,
     protocol,
     published_cells,
     shortened,
@@ -159,15 +157,6 @@ def test_random_cells_are_those_of_earlier_results() -> None:
         "19200dd7ba", "1df53a2ea8", "8e93e0cc55", "6d65bdef4c", "e06ff469f1", "35a678b516",
         "1cd86ba11a",
     ]  # fmt: skip
-
-
-def test_the_curve_of_random_cells() -> None:
-    sizes = [10_000.0, 20_000.0, 50_000.0, 100_000.0, 200_000.0]
-    points = [(size, 0.2 + 0.05 * np.log(size)) for size in sizes]
-    for number in (2, 5):
-        assert np.polyval(curve(points[:number]), np.log(30_000)) == pytest.approx(
-            0.2 + 0.05 * np.log(30_000)
-        )
 
 
 def test_a_share_of_the_epochs_is_at_least_one() -> None:
