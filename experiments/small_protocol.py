@@ -8,7 +8,8 @@ The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 1
 Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
 epoch. `--published` names a file of DARTS-CC's own cells, which are retrained like all others
 (`published_cells` says what it holds). `--share` takes a part of all epochs where there is no GPU.
-Whoever runs the command again goes on where it stopped.
+Whoever runs the command again goes on where it stopped; the JSON files right in the folder are all
+that another machine needs to go on after the last finished network.
 """
 
 import json
@@ -29,7 +30,7 @@ from cells.sampling import random_cell
 from cells.space import find_space
 from cells.strict_json import load_json, show
 from experiments.chance import Chance
-from experiments.records import finished
+from experiments.records import finished, recorded
 from nas.commandline import Parser
 from nas.config import SearchConfig
 from nas.front import Front
@@ -144,11 +145,21 @@ def published_cells(file: Path, data: str, seeds: Sequence[int]) -> list[Entry]:
 
 
 def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
-    """The cells of five λs, evenly spaced in unit position, of a search that is run if need be."""
-    front = Front.load(finished(config, folder))
-    lams = front.lam_range.grid(LAMS)
-    cells = front.choices(lams).tolist()
-    return [front.genotype(lam, cell) for lam, cell in zip(lams.tolist(), cells, strict=True)]
+    """The cells of five λs, evenly spaced in unit position, of a search that is run if need be.
+
+    Args:
+        folder: of the search; a file beside it, with `.json` behind its name, keeps the cells.
+    """
+
+    def make() -> dict[str, Any]:
+        front = Front.load(finished(config, folder))
+        lams = front.lam_range.grid(LAMS)
+        pairs = zip(lams.tolist(), front.choices(lams).tolist(), strict=True)
+        cells = [front.genotype(lam, choices) for lam, choices in pairs]
+        return {"genotypes": [json.loads(cell.to_json()) for cell in cells]}
+
+    record = recorded(folder.with_name(f"{folder.name}.json"), make)
+    return [Genotype.from_json(json.dumps(cell)) for cell in record["genotypes"]]
 
 
 def retrained(genotype: Genotype, config: RetrainConfig, folder: Path) -> dict[str, Any]:
@@ -178,7 +189,8 @@ def protocol(
         published: file of DARTS-CC's cells, see `published_cells`.
 
     Returns:
-        One row per cell: `kind`, `lam` (None where there is none), `params`, `accuracies` by seed.
+        One row per cell: `kind`, `lam` (None where there is none), `params`, `accuracies` and
+        `seconds` by seed, `machine`.
     """
     others = [] if published is None else published_cells(published, data, seeds)  # refused first
     settings = {"data": data, "data_root": str(data_root)}
@@ -198,16 +210,20 @@ def protocol(
     entries.append(Entry("DARTS", None, DARTS, recipe.seeds, read_genotype(DARTS)))
     rows = []
     for entry in entries + others:
-        folder = out / "retrained" / entry.name
-        result = retrained(entry.genotype, replace(recipe, seeds=entry.seeds), folder)
-        rows.append(
-            {
+
+        def make(entry: Entry = entry) -> dict[str, Any]:
+            folder = out / "retrained" / entry.name
+            result = retrained(entry.genotype, replace(recipe, seeds=entry.seeds), folder)
+            return {
                 "kind": entry.kind,
                 "lam": entry.lam,
                 "params": result["costs"]["params"],
                 "accuracies": result["test_accuracy"],
+                "seconds": result["seconds"],
+                "machine": result["machine"],
             }
-        )
+
+        rows.append(recorded(out / f"{entry.name}.json", make))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,12 +65,29 @@ def test_what_is_finished_is_only_read(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
+    (tmp_path / "random-1.json").unlink()
     (tmp_path / "retrained" / "random-1" / "result.json").unlink()
     monkeypatch.setattr(records, "search", None)
     again = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
+    for row in (*again, *first):
+        del row["seconds"]
     assert again == first
+
+
+def test_records_are_all_that_another_machine_needs(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    first = protocol("digits", Path("data"), here, [0], share=0.05)
+    there.mkdir()
+    for file in here.glob("*.json"):
+        shutil.copy(file, there)
+    monkeypatch.setattr(records, "search", None)
     monkeypatch.setattr(small_protocol, "retrain", None)
-    assert protocol("digits", Path("data"), tmp_path, [0], share=0.05) == first
+    assert protocol("digits", Path("data"), there, [0], share=0.05) == first
+    cells = small_protocol.searched(small_protocol.SEARCH, there / "search-seed0")
+    assert cells == small_protocol.searched(small_protocol.SEARCH, here / "search-seed0")
+    assert [cell.lam for cell in cells] == [{"params": row["lam"]} for row in first[:2]]
 
 
 @pytest.fixture
