@@ -90,7 +90,7 @@ def _join_phases(x: Tensor, period: int, shape: torch.Size) -> Tensor:
 def _convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """The undilated convolution."""
     kernel = weight.shape[3]
-    if max(x.shape[2:]) < kernel:
+    if max(x.shape[2:]) < kernel and not torch.compiler.is_compiling():  # which traces no cache
         return _multiply(x, weight, stride)
     if torch.is_autocast_enabled("cpu"):
         # oneDNN has quick bfloat16 kernels for a stride of 1 and images larger than the kernel.

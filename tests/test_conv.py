@@ -109,6 +109,16 @@ def test_slow_cases_never_reach_the_backend() -> None:
     assert not any(small)
 
 
+def test_small_images_can_be_compiled() -> None:
+    conv, x = layer_and_input(5, 1, 1, (3, 3))
+    compiled = torch.compile(conv, backend="eager")
+    torch.testing.assert_close(compiled(x), plain(conv, x), rtol=0, atol=1e-12)
+    compiled(x).sum().backward()
+    torch.testing.assert_close(
+        x.grad, torch.autograd.grad(plain(conv, x).sum(), x)[0], rtol=0, atol=1e-12
+    )
+
+
 def test_subsample_keeps_channels_last_memory_both_ways() -> None:
     x = torch.randn(2, 3, 7, 5, requires_grad=True)
     y = Subsample(2, start=1)(x)
