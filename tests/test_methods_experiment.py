@@ -213,6 +213,11 @@ def test_the_page_keeps_all_but_its_table(tmp_path: Path) -> None:
     assert methods_table.BEGIN in place_of_ours and methods_table.END in place_of_ours
 
 
+def test_the_page_has_the_table_of_its_records() -> None:
+    bench = Bench(methods.PAGE.with_suffix(""), "fashion", Path("data"))
+    assert f"\n{table(bench.records())}\n" in methods.PAGE.read_text(encoding="utf-8")
+
+
 def test_the_command_writes_the_page(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
