@@ -1,7 +1,7 @@
 """Depthwise convolutions that are quick on CPUs, forwards and backwards.
 
 On a CPU torch hands convolutions to oneDNN. Its quick depthwise kernels leave three cases of
-DARTS' candidates to reference code, ten times slower and more: gradients of dilated convolutions,
+DARTS' candidates to reference code, five times slower and more: gradients of dilated ones,
 weight gradients of undilated ones wider than three pixels, and gradients on images smaller than the
 kernel. All are rewritten here as cases that are quick, exactly: only the order of summation
 differs. On other devices, and where no gradient is asked for, the layer is a plain `nn.Conv2d`.

@@ -54,8 +54,8 @@ class Chance:
         """Standard deviation that `ahead` would have for random cells of these sizes.
 
         s · √(1/m + x̄ᵀ (XᵀX)⁻¹ x̄): m cells scatter about the curve, and the curve itself is
-        estimated from the rows X; x̄ is the mean of the cells' rows (the variance of a prediction,
-        Draper, Smith, Applied Regression Analysis, 1998, section 5.1). None without `deviation`.
+        estimated from the rows X; x̄ is the mean of the cells' rows (the variance of a prediction by
+        least squares). None without `deviation`.
         """
         if self.deviation is None:
             return None
