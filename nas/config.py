@@ -13,11 +13,10 @@ from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
 from nas.evolution import POPULATION
 from nas.method_config import MethodConfig
-from nas.settings import check_choices, read_settings
+from nas.settings import PRECISIONS, check_choices, read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
 FINALIST_SOURCES = ("drawn", "random", "evolved")
-PRECISIONS = ("float32", "bfloat16")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
 
@@ -118,7 +117,8 @@ class SearchConfig(MethodConfig):
     """CPU threads of every process; 0 leaves torch's choice. Results depend on it in the last bit,
     and tiny networks are quicker with 1."""
     precision: str = "float32"
-    """Arithmetic of the supernet: float32 or bfloat16 (autocast)."""
+    """Arithmetic of the supernet: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it
+    and on CPUs with AVX512-BF16 or AMX."""
     grid: int = 41
     """λs of the final front, evenly spaced in log λ."""
     eval_images: int = 5000

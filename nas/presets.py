@@ -96,7 +96,7 @@ PRESETS: dict[str, SearchConfig] = {
         arch_lr_end=0.0,
         arch_beta1=0.9,
         arch_weight_decay=0.0,
-        precision="bfloat16",
+        precision="auto",
     ),
 }
 

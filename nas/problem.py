@@ -32,7 +32,7 @@ from nas.posterior import to_gaussian
 from nas.price import PRICES
 from nas.regularise import REGULARISERS
 from nas.relax import build_relaxation, temperature
-from nas.runtime import Processes, stream
+from nas.runtime import Processes, has_bfloat16, stream
 from nas.terms import Sample, Terms
 
 SCORED_BATCH = 250
@@ -196,7 +196,8 @@ class Problem:
             prior_variance=config.prior_variance,
             op_probs=config.op_probs,
             weight_noise=weight_noise,
-            autocast=config.precision == "bfloat16",
+            autocast=config.precision == "bfloat16"
+            or (config.precision == "auto" and has_bfloat16(device)),
             shape=Shape(
                 price=PRICES[config.price],
                 sampled_costs=config.resource == "sampled",

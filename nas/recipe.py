@@ -12,8 +12,7 @@ from cells.notation import read_genotype
 from cells.strict_json import typed
 from nas.config import SearchConfig
 from nas.runs import CONFIG, read_config
-
-PRECISIONS = ("auto", "float32", "bfloat16")
+from nas.settings import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)

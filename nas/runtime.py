@@ -201,6 +201,18 @@ def _find_device(name: str, asked: str) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself: a GPU with it, a CPU with AVX512-BF16 or AMX.
+
+    Elsewhere it is emulated: on a CPU with AVX2 alone a step of the preset nasbench201 takes 9
+    times as long in bfloat16 as in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def stop_processes() -> None:
     """Leaves the process group, if there is one."""
     if dist.is_initialized():

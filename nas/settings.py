@@ -9,6 +9,8 @@ from cells.strict_json import show
 
 Settings = TypeVar("Settings")
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 _SORTS: dict[Any, str] = {
     int: "an integer",
     float: "a number",

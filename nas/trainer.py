@@ -26,7 +26,7 @@ from nas.kernels import to_generated, to_plain
 from nas.metrics import Average, MetricsLog, accuracy
 from nas.recipe import RetrainConfig
 from nas.runs import read_run
-from nas.runtime import Processes, StopSignal, stream
+from nas.runtime import Processes, StopSignal, has_bfloat16, stream
 
 
 class _Heads(nn.Module):
@@ -116,9 +116,7 @@ class Retrainer:
             # The graph is static, so that parameters of dead ends in a cell need no search.
             self.model = DistributedDataParallel(self.model, static_graph=True)
         bfloat16 = config.precision == "bfloat16" or (
-            config.precision == "auto"
-            and device.type == "cuda"
-            and torch.cuda.is_bf16_supported(including_emulation=False)
+            config.precision == "auto" and device.type == "cuda" and has_bfloat16(device)
         )
         self.precision = "bfloat16" if bfloat16 else "float32"
         # A look at a GPU's numbers waits for it, so there it is taken at some steps only.

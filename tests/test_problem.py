@@ -40,6 +40,18 @@ def parameters(problem: Problem) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]
     return tuple(problem.supernet.parameters()), tuple(problem.hypernet.parameters())
 
 
+# ---------------------------------------------------------------- arithmetic
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_auto_is_bfloat16_where_the_device_has_it(
+    has: bool, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.problem.has_bfloat16", lambda device: has)
+    problems = [make(digits, precision=name) for name in ("auto", "float32", "bfloat16")]
+    assert [problem.objective.autocast for problem in problems] == [has, False, True]
+
+
 # ---------------------------------------------------------------- λ
 
 

@@ -17,6 +17,7 @@ from cells.errors import InputError
 from nas.runtime import (
     Processes,
     StopSignal,
+    has_bfloat16,
     run_script,
     start_processes,
     stream,
@@ -116,6 +117,16 @@ def test_cuda_without_a_gpu_names_the_remedy(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"ask for 'cuda'$"):
         start_processes("cuda:0")
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", None])
+def test_a_cpu_has_bfloat16_by_its_instructions(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"avx2": True, "avx512_bf16": False, "amx_bf16": False} | ({name: True} if name else {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert has_bfloat16(torch.device("cpu")) == (name is not None)
+    assert not has_bfloat16(torch.device("meta"))
 
 
 def test_one_process_needs_no_group() -> None:
