@@ -274,7 +274,7 @@ def darts_cc(lab: Laboratory, seed: int, cost: str, *, finalists: bool = False) 
         config = replace(
             PRESETS["darts-cc"], data_root=str(lab.data_root), seed=seed, space="nasbench201",
             shrink=2, lam_unit="range", lam_low=(3e-3,), lam_high=(30.0,), arch_lr=3e-4,
-            epochs=DARTS_CC_EPOCHS, threads=1, device="cpu", precision="bfloat16",
+            epochs=DARTS_CC_EPOCHS, threads=1, device="cpu", precision="auto",
             finalists=PRESETS["nasbench201"].finalists,
         )  # fmt: skip
         searcher, minutes = lab.search(name, config, (cost,), share_warmup=False)
