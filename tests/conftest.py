@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Read when torch loads OpenMP; idle threads that spin slow every other process down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -37,9 +38,18 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished search, of less than a second; tests read it and copy it."""
-    # Here, as most tests need neither.
+    # Here, as most tests need none of it.
+    from cells.cost import CostTable
     from nas.config import SearchConfig
+    from nas.latency import measure
     from nas.search import search
+
+    def unhurried(*args: Any) -> dict[str, CostTable]:
+        """Latencies of 1 ms per million multiply–adds, whatever else the machine does."""
+        tables = measure(*args)
+        flops = tables["flops"]
+        latency = CostTable("latency", flops.base / 1e6, flops.table / 1e6)
+        return tables | {"latency": latency}
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = SearchConfig(
@@ -58,5 +68,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         threads=1,
         device="cpu",
     )
-    search(config, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.problem.measure", unhurried)
+        search(config, folder)
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TOOLS = {"mypy", "ruff"}  # run, not imported
+TOOLS = {"mypy", "pytest-xdist", "ruff"}  # run, not imported
 
 Version = tuple[int, ...]
 

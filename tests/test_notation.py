@@ -211,7 +211,7 @@ def test_unreadable_sources_are_refused(tmp_path: Path) -> None:
             file.write(b"[" * 1_000_000)
     binary.write_bytes(b"\x89PNG\r\n\x1a\n")
     prose.write_text("a cell\nof mine")
-    refused("huge.json.* longer than 64 KiB", read_genotype, huge)
+    refused("a genotype must not be longer than 64 KiB", read_genotype, huge)
     refused("is a binary file", read_genotype, binary)
     refused(r"two\\nlines.txt.*neither JSON nor .* 'a cell", read_genotype, prose)
     refused("is a folder", read_genotype, tmp_path)
