@@ -39,7 +39,7 @@ def read_genotype(source: str | Path) -> Genotype:
     """
     if isinstance(source, str) and (_DARTS.match(source) or source.lstrip().startswith("|")):
         return _read_text(source)
-    shown = show(str(source))
+    shown = _show_path(str(source))
     named = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
     try:
         with named.get(str(source), Path(source)).open("rb") as file:
@@ -61,6 +61,12 @@ def read_genotype(source: str | Path) -> Genotype:
         raise InputError(f"{shown}: {error}") from None
     except ValueError:  # a NUL character, which no path can hold
         raise InputError(f"{shown} is not a path") from None
+
+
+def _show_path(path: str) -> str:
+    """Returns a path on one line; a long one is cut in its middle, as its end names the file."""
+    text = repr(path)
+    return text if len(text) <= 120 else f"{text[:39]}…{text[-80:]}"
 
 
 def to_darts(genotype: Genotype) -> str:

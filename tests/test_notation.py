@@ -211,7 +211,7 @@ def test_unreadable_sources_are_refused(tmp_path: Path) -> None:
             file.write(b"[" * 1_000_000)
     binary.write_bytes(b"\x89PNG\r\n\x1a\n")
     prose.write_text("a cell\nof mine")
-    refused("a genotype must not be longer than 64 KiB", read_genotype, huge)
+    refused("huge.json.* longer than 64 KiB", read_genotype, huge)
     refused("is a binary file", read_genotype, binary)
     refused(r"two\\nlines.txt.*neither JSON nor .* 'a cell", read_genotype, prose)
     refused("is a folder", read_genotype, tmp_path)
@@ -220,6 +220,11 @@ def test_unreadable_sources_are_refused(tmp_path: Path) -> None:
     refused("genotype file or name 'DARTS_V3': did you mean 'DARTS_V", read_genotype, "DARTS_V3")
     refused("is not a path", read_genotype, "a\0b")
     refused("cannot read genotype .*too long", read_genotype, "x" * 100_000)
+
+
+def test_a_long_path_is_shown_with_the_name_of_its_file(tmp_path: Path) -> None:
+    missing = tmp_path / ("folder" * 20) / ("folder" * 20) / "cell.json"
+    refused("no genotype file '/.{30,40}….{50,90}/cell.json'$", read_genotype, missing)
 
 
 def test_names_are_not_found_without_the_folder(
