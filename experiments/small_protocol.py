@@ -31,6 +31,7 @@ from cells.space import find_space
 from cells.strict_json import load_json, show
 from experiments.chance import Chance
 from experiments.records import finished, recorded
+from experiments.small_protocol_picture import draw_protocol
 from nas.commandline import Parser
 from nas.config import SearchConfig
 from nas.front import Front
@@ -275,7 +276,9 @@ def _command() -> None:
         raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
     out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
     rows = protocol(args.data, args.data_root, out, args.seeds, args.share, args.published)
-    print(table(rows))
+    picture = out / "accuracy.png"
+    draw_protocol(rows, picture)
+    print(f"{table(rows)}\n\nPicture: {picture}")
 
 
 def main() -> None:

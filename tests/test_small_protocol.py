@@ -23,6 +23,7 @@ from experiments.small_protocol import (
     shortened,
     table,
 )
+from experiments.small_protocol_picture import draw_protocol
 
 GOLDEN = Path(__file__).parent / "golden" / "darts_cc.json"
 
@@ -88,6 +89,20 @@ def test_records_are_all_that_another_machine_needs(
     cells = small_protocol.searched(small_protocol.SEARCH, there / "search-seed0")
     assert cells == small_protocol.searched(small_protocol.SEARCH, here / "search-seed0")
     assert [cell.lam for cell in cells] == [{"params": row["lam"]} for row in first[:2]]
+
+
+def test_every_kind_of_cell_is_in_the_picture(tmp_path: Path) -> None:
+    kinds = ("ours", "random", "random", "DARTS", "DARTS-CC", "DARTS-CC, DARTS", "DARTS-CC, random")
+    rows = [
+        {"kind": kind, "params": 20_000 * 2**n, "accuracies": [0.9, 0.91]}
+        for n, kind in enumerate(kinds)
+    ]
+    draw_protocol(rows, tmp_path / "all.svg")
+    text = (tmp_path / "all.svg").read_text()
+    assert all(f">{kind}</text>" in text for kind in kinds)
+    assert all(f">{size}</text>" in text for size in ("50 k", "100 k", "1 M"))
+    draw_protocol(rows[:3], tmp_path / "some.svg")
+    assert ">DARTS</text>" not in (tmp_path / "some.svg").read_text()
 
 
 @pytest.fixture
