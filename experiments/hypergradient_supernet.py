@@ -8,6 +8,7 @@ term is all that remains of a hypergradient.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,11 @@ def errors(config: SearchConfig, *, smooth: bool, warmup: int = 20) -> tuple[flo
     def val_loss_cut(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
         return val_loss(w, tuple(x.detach() for x in a))
 
-    settings = {"lr": searcher.w_lr(), "momentum": 0.9, "weight_decay": config.w_weight_decay}
+    settings: dict[str, Any] = {
+        "lr": searcher.w_lr(),
+        "momentum": 0.9,
+        "weight_decay": config.w_weight_decay,
+    }
 
     def mixed(form: str, epsilon: float = 0.0) -> Tensor:
         result: Hypergradient

@@ -7,7 +7,7 @@ and writes tables, pictures and a sweep along λ. `--boston` and `--cifar10` are
 own. Whoever runs the command again goes on where it stopped; finished parts are only read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def figures(values: Any, digits: int, scale: float = 1.0) -> list[str]:
 
 
 def markdown(
-    bench: Bench, rows: Sequence[str], name: str, digits: int, paper: dict[str, Sequence[float]]
+    bench: Bench, rows: Sequence[str], name: str, digits: int, paper: Mapping[str, Sequence[float]]
 ) -> str:
     """One table: ours, with the paper's figure in brackets where it has one."""
     lines = ["| row | " + " | ".join(f"λ = {lam:g}" for lam in LAMS) + " |"]

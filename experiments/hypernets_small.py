@@ -41,7 +41,7 @@ def boston_split(out: Path, data_root: Path, split: int) -> dict[str, Any]:
         generated = Generated.load(finished(config, folder))
         task, chain = generated.task(), generated.chain
         posteriors = generated.at(LAMS)
-        settings = {"prior_variance": config.prior_variance, "draws": 100}
+        settings: dict[str, Any] = {"prior_variance": config.prior_variance, "draws": 100}
         found = {
             name: evidence(task, chain, posteriors, torch.tensor(LAMS), part, **settings)
             for name, part in (("train", task.train), ("test", task.test))

@@ -13,6 +13,7 @@ the even rounds agree with the odd ones.
 import random
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def report(
         for batch in BATCHES:
             found = recorded(
                 out / f"{space}-{batch}.json",
-                lambda w=where, b=batch: measure(w, count, b, rounds),
+                partial(measure, where, count, batch, rounds),
             )
             row = agreement(found)
             times = found["measured"]

@@ -8,6 +8,7 @@ stopped; finished parts are only read.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,13 @@ from nas.runtime import run_script
 
 METHODS: dict[str, Callable[[Laboratory, int, str], dict[str, Any]]] = {
     "one search for all λs": lambda lab, seed, cost: ours(lab, seed, (cost,)),
-    "5 single λs, a fifth of the budget each": lambda *x: single(*x, 1 / SINGLE),
-    "5 single λs, the whole budget each": lambda *x: single(*x, 1.0),
+    "5 single λs, a fifth of the budget each": partial(single, share=1 / SINGLE),
+    "5 single λs, the whole budget each": partial(single, share=1.0),
     "20 random cells": chance,
     "most parameters at its cost": by_parameters,
     "evolution on the supernet": evolved,
     "DARTS-CC": darts_cc,
-    "DARTS-CC with finalists": lambda *x: darts_cc(*x, finalists=True),
+    "DARTS-CC with finalists": partial(darts_cc, finalists=True),
 }
 
 

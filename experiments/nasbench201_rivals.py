@@ -96,5 +96,5 @@ class FromNumpy(random.Random):
         super().__init__(seed)
         self.generator = np.random.default_rng(seed)
 
-    def randrange(self, stop: int) -> int:
+    def randrange(self, stop: int) -> int:  # type: ignore[override]  # the form that is used
         return int(self.generator.integers(stop))

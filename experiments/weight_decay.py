@@ -8,6 +8,7 @@ they are trained. Whoever runs the command again goes on where it stopped.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,7 @@ def report(out: Path) -> str:
     found = {}
     for number, (name, config) in enumerate(ROWS.items()):
         folder = out / f"row-{number}"
-        found[name] = recorded(
-            out / f"row-{number}.json", lambda c=config, f=folder: measure(c, f)
-        )  # fmt: skip
+        found[name] = recorded(out / f"row-{number}.json", partial(measure, config, folder))
     alone = found[GRID]
     columns = (figures(alone["val_nll"], 4), figures(alone["test"], 4))
     lines = ["| λ | validation loss, nats | test accuracy |", "|--:|--:|--:|"]
