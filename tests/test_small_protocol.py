@@ -38,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         small_protocol,
         "SEARCH",
         replace(small_protocol.SEARCH, **sizes, crop_padding=1, epochs=20, warmup_epochs=10,
-                eval_images=100, grid=3),
+                eval_images=100, grid=3, finalists=20),
     )  # fmt: skip
     monkeypatch.setattr(
         small_protocol,
@@ -194,5 +194,5 @@ def test_random_cells_are_those_of_earlier_results() -> None:
 
 def test_a_share_of_the_epochs_is_at_least_one() -> None:
     assert shortened(small_protocol.SEARCH, 0.1).epochs == 5
-    assert shortened(small_protocol.SEARCH, 0.1).warmup_epochs == 2
+    assert shortened(small_protocol.SEARCH, 0.1).warmup_epochs == 4
     assert shortened(small_protocol.RETRAIN, 0.001).epochs == 1
