@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.conv import Subsample
@@ -265,8 +264,8 @@ class Body(nn.Module):
     def head(self, features: Tensor) -> Tensor:
         """Maps the last layer's output to class logits (batch, num_classes)."""
         features = self.tail(features)
-        pooled = F.avg_pool2d(features, features.shape[2:])  # its gradient is channels-last, too
-        return self.classifier(pooled.flatten(1))
+        pooled = features.permute(0, 2, 3, 1).mean((1, 2))  # its gradient is channels-last, too
+        return self.classifier(pooled)
 
     def forward(self, x: Tensor, run_edge: RunEdge) -> Tensor:
         return self.head(self.features(x, run_edge)[-1])
