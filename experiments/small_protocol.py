@@ -6,10 +6,11 @@
 
 The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 100 of retraining.
 Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
-epoch. `--published` names a file of DARTS-CC's own cells, which are retrained like all others
-(`published_cells` says what it holds). `--share` takes a part of all epochs where there is no GPU.
-Whoever runs the command again goes on where it stopped; the JSON files right in the folder are all
-that another machine needs to go on after the last finished network.
+epoch. What DARTS-CC reports of its own networks is put beside them (`darts_cc_points.py`), and
+`--published` names a file of its cells, which are then retrained like all others (`published_cells`
+says what it holds). `--share` takes a part of all epochs where there is no GPU. Whoever runs the
+command again goes on where it stopped; the JSON files right in the folder are all that another
+machine needs to go on after the last finished network.
 """
 
 import json
@@ -30,6 +31,7 @@ from cells.sampling import random_cell
 from cells.space import find_space
 from cells.strict_json import load_json, show
 from experiments.chance import Chance
+from experiments.darts_cc_points import published_points, published_table
 from experiments.records import finished, recorded
 from experiments.small_protocol_picture import draw_protocol
 from nas.commandline import Parser
@@ -277,8 +279,10 @@ def _command() -> None:
     out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
     rows = protocol(args.data, args.data_root, out, args.seeds, args.share, args.published)
     picture = out / "accuracy.png"
-    draw_protocol(rows, picture)
-    print(f"{table(rows)}\n\nPicture: {picture}")
+    points = published_points(args.data)
+    draw_protocol(rows, picture, points)
+    reported = f"{published_table(points)}\n\n" if points else ""
+    print(f"{table(rows)}\n\n{reported}Picture: {picture}")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from experiments.chance import Chance
+from experiments.darts_cc_points import Point
 from nas.plot import MUTED, plain_axes, save_picture
 
 STYLES = {
@@ -22,12 +23,15 @@ STYLES = {
 """Colour and marker by kind."""
 
 
-def draw_protocol(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw_protocol(
+    rows: Sequence[Mapping[str, Any]], path: Path, published: Sequence[Point] = ()
+) -> None:
     """Draws every network once per seed, and the curve through the random cells.
 
     Args:
         rows: of `experiments.small_protocol.protocol`, two random cells or more among them.
         path: the picture; its suffix, `.svg` or `.png`, decides the format.
+        published: networks that others have trained, drawn hollow.
     """
     random = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
     chance = Chance(random)
@@ -37,6 +41,11 @@ def draw_protocol(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         sizes = np.geomspace(chance.low, chance.high, 100)
         axes.plot(sizes, [100 * chance.accuracy(size) for size in sizes], color=STYLES["random"][0])
         for kind, (colour, marker) in STYLES.items():
+            hollow = [(point.params, 100 * point.accuracy) for point in published
+                      if point.kind == kind]  # fmt: skip
+            if hollow:
+                axes.plot(*zip(*hollow, strict=True), marker, color=colour, alpha=0.6,
+                          fillstyle="none", markersize=5, label=f"{kind}, published")  # fmt: skip
             points = [(r["params"], 100 * a) for r in rows if r["kind"] == kind
                       for a in r["accuracies"]]  # fmt: skip
             if points:

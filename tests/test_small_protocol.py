@@ -16,6 +16,7 @@ from cells.notation import from_darts_cc
 from cells.sampling import random_cell
 from cells.space import find_space
 from experiments import records, small_protocol
+from experiments.darts_cc_points import Point
 from experiments.small_protocol import (
     RANDOM_SHARES,
     protocol,
@@ -101,8 +102,9 @@ def test_every_kind_of_cell_is_in_the_picture(tmp_path: Path) -> None:
     text = (tmp_path / "all.svg").read_text()
     assert all(f">{kind}</text>" in text for kind in kinds)
     assert all(f">{size}</text>" in text for size in ("50 k", "100 k", "1 M"))
-    draw_protocol(rows[:3], tmp_path / "some.svg")
-    assert ">DARTS</text>" not in (tmp_path / "some.svg").read_text()
+    draw_protocol(rows[:3], tmp_path / "some.svg", [Point("DARTS-CC", 1e-8, 100_000, 0.92)])
+    text = (tmp_path / "some.svg").read_text()
+    assert ">DARTS</text>" not in text and ">DARTS-CC, published</text>" in text
 
 
 @pytest.fixture
