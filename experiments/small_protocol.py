@@ -45,8 +45,9 @@ from nas.runtime import run_script
 
 LAMS = 5
 DARTS = "DARTS_V2"
-RANDOM_SHARES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
-"""Probability of a convolution on an edge of a random cell, one cell each."""
+RANDOM_SHARES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 0.075, 0.225, 0.375)
+"""Probability of a convolution on an edge of a random cell, one cell each; the last three lie half
+way between the first four, where ours are and sizes grow fastest."""
 PUBLISHED = {"fashion": "mini_fmnist"}
 """Networks of DARTS-CC by data; `mini_cifar` for all other data."""
 _PUBLISHED_NAMES = re.compile(
