@@ -234,8 +234,9 @@ def protocol(
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The networks by size, with what a random cell of that size reaches, in Markdown.
 
-    Random cells are those with two inputs per node, as ours have them. A λ of DARTS-CC is the
-    price of one parameter.
+    Random cells are those with two inputs per node, as ours have them. What a cell has above their
+    curve stands beside the standard deviation that another random cell of its size would have. A λ
+    of DARTS-CC is the price of one parameter.
     """
     points = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
     chance = Chance(points)
@@ -245,7 +246,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for row in sorted(rows, key=lambda row: (row["kind"], row["params"])):
         mean = float(np.mean(row["accuracies"]))
-        ahead = f"{100 * (mean - chance.accuracy(row['params'])):+.2f}"
+        ahead = f"{100 * chance.ahead([(row['params'], mean)]):+.2f}"
+        error = chance.error([row["params"]])
+        ahead += "" if error is None else f" ± {100 * error:.2f}"
         if row["kind"] == "random" or not chance.low <= row["params"] <= chance.high:
             ahead = ""  # the curve ends with the random cells
         spread = row["accuracies"]

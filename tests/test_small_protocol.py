@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cells.cell import Skeleton
@@ -90,6 +91,26 @@ def test_records_are_all_that_another_machine_needs(
     cells = small_protocol.searched(small_protocol.SEARCH, there / "search-seed0")
     assert cells == small_protocol.searched(small_protocol.SEARCH, here / "search-seed0")
     assert [cell.lam for cell in cells] == [{"params": row["lam"]} for row in first[:2]]
+
+
+def test_a_cell_stands_beside_what_random_cells_of_its_size_reach() -> None:
+    random_cells = {20_000: 0.85, 30_000: 0.88, 50_000: 0.91, 70_000: 0.9, 90_000: 0.93}
+    rows = [{"kind": "random", "params": p, "accuracies": [a]} for p, a in random_cells.items()]
+    rows += [{"kind": "ours", "params": p, "accuracies": [0.91, 0.93]} for p in (40_000, 91_000)]
+    rows = [{"lam": None, **row} for row in rows]
+    sizes, accuracies = np.log(list(random_cells)), list(random_cells.values())
+    curve = np.polyfit(sizes, accuracies, 2)
+    ahead = 0.92 - float(np.polyval(curve, np.log(40_000)))
+    squares = float(np.sum((np.polyval(curve, sizes) - accuracies) ** 2))
+    powers, at = np.vander(sizes, 3), np.vander([np.log(40_000)], 3)[0]
+    error = (squares / 2 * (1 + at @ np.linalg.solve(powers.T @ powers, at))) ** 0.5
+    inside, beyond = table(rows).splitlines()[2:4]
+    assert inside == f"| ours |  | 40,000 | 92.00 ± 1.41 | {100 * ahead:+.2f} ± {100 * error:.2f} |"
+    assert beyond == "| ours |  | 91,000 | 92.00 ± 1.41 |  |"
+    rows = [dict(rows[0], params=p, accuracies=[a]) for p, a in ((20_000, 0.8), (80_000, 0.9))]
+    rows.append({"kind": "ours", "lam": None, "params": 40_000, "accuracies": [0.87]})
+    line, *_ = table(rows).splitlines()[2:]  # half way along a line, which leaves no error
+    assert line == "| ours |  | 40,000 | 87.00 | +2.00 |"
 
 
 def test_every_kind_of_cell_is_in_the_picture(tmp_path: Path) -> None:
