@@ -246,11 +246,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for row in sorted(rows, key=lambda row: (row["kind"], row["params"])):
         mean = float(np.mean(row["accuracies"]))
-        ahead = f"{100 * chance.ahead([(row['params'], mean)]):+.2f}"
-        error = chance.error([row["params"]])
-        ahead += "" if error is None else f" ± {100 * error:.2f}"
-        if row["kind"] == "random" or not chance.low <= row["params"] <= chance.high:
-            ahead = ""  # the curve ends with the random cells
+        ahead = ""
+        # The curve ends with the random cells.
+        if row["kind"] != "random" and chance.low <= row["params"] <= chance.high:
+            error = chance.error([row["params"]])
+            ahead = f"{100 * chance.ahead([(row['params'], mean)]):+.2f}"
+            ahead += "" if error is None else f" ± {100 * error:.2f}"
         spread = row["accuracies"]
         std = f" ± {100 * float(np.std(spread, ddof=1)):.2f}" if len(spread) > 1 else ""
         lam = "" if row["lam"] is None else f"{row['lam']:.3g}"

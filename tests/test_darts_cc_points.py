@@ -1,7 +1,7 @@
 """What DARTS-CC reports of its networks."""
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,8 @@ def test_no_points_for_other_data() -> None:
     assert published_points("digits") == []
 
 
-def test_parameters_are_those_of_the_committed_cells() -> None:
-    file = Path(os.environ.get("NAS_DATA", "data")) / "darts_cc" / "genotypes.json"
-    if not file.is_file():
-        pytest.skip(f"needs {file}")
-    rows = json.loads(file.read_text())
+def test_parameters_are_those_of_the_committed_cells(data_file: Callable[[str], Path]) -> None:
+    rows = json.loads(data_file("darts_cc/genotypes.json").read_text())
     expected = sorted(row["params"] for row in rows if row["net"] == "mini_cifar")
     assert sorted(point.params for point in published_points("cifar10")) == expected
 

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cells.cell import Skeleton
@@ -17,6 +16,7 @@ from cells.notation import from_darts_cc
 from cells.sampling import random_cell
 from cells.space import find_space
 from experiments import records, small_protocol
+from experiments.chance import Chance
 from experiments.darts_cc_points import Point
 from experiments.small_protocol import (
     RANDOM_SHARES,
@@ -98,12 +98,9 @@ def test_a_cell_stands_beside_what_random_cells_of_its_size_reach() -> None:
     rows = [{"kind": "random", "params": p, "accuracies": [a]} for p, a in random_cells.items()]
     rows += [{"kind": "ours", "params": p, "accuracies": [0.91, 0.93]} for p in (40_000, 91_000)]
     rows = [{"lam": None, **row} for row in rows]
-    sizes, accuracies = np.log(list(random_cells)), list(random_cells.values())
-    curve = np.polyfit(sizes, accuracies, 2)
-    ahead = 0.92 - float(np.polyval(curve, np.log(40_000)))
-    squares = float(np.sum((np.polyval(curve, sizes) - accuracies) ** 2))
-    powers, at = np.vander(sizes, 3), np.vander([np.log(40_000)], 3)[0]
-    error = (squares / 2 * (1 + at @ np.linalg.solve(powers.T @ powers, at))) ** 0.5
+    chance = Chance(list(random_cells.items()))
+    ahead, error = chance.ahead([(40_000, 0.92)]), chance.error([40_000])
+    assert error is not None
     inside, beyond = table(rows).splitlines()[2:4]
     assert inside == f"| ours |  | 40,000 | 92.00 ± 1.41 | {100 * ahead:+.2f} ± {100 * error:.2f} |"
     assert beyond == "| ours |  | 91,000 | 92.00 ± 1.41 |  |"
