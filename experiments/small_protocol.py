@@ -1,6 +1,6 @@
 """Cells of five λs, random cells and DARTS, all retrained alike, small enough for many seeds.
 
-    python -m experiments.small_protocol cifar10 --out runs/small-cifar10 --seeds 0 1 2
+    python -m experiments.small_protocol cifar10 --out runs/small-cifar10 --seeds 0 1 2 --at-once 16
     python -m experiments.small_protocol fashion --share 0.1 --seeds 0
     python -m experiments.small_protocol cifar10 --published genotypes.json
 
@@ -8,9 +8,11 @@ The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 1
 Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
 epoch. What DARTS-CC reports of its own networks is put beside them (`darts_cc_points.py`), and
 `--published` names a file of its cells, which are then retrained like all others (`published_cells`
-says what it holds). `--share` takes a part of all epochs where there is no GPU. Whoever runs the
-command again goes on where it stopped; the JSON files right in the folder are all that another
-machine needs to go on after the last finished network.
+says what it holds). Where time is short, `--share` takes a part of all epochs, `--search-share` of
+those of the search alone, and `--shrink` has the supernet see smaller images; `--at-once` has a GPU
+train several networks side by side. Whoever runs the command again goes on where it stopped; the
+JSON files right in the folder are all that another machine needs to go on after the last finished
+network.
 """
 
 import json
@@ -39,8 +41,8 @@ from nas.config import SearchConfig
 from nas.front import Front
 from nas.presets import PRESETS
 from nas.recipe import RetrainConfig, read_retraining
-from nas.retrainer import retrain
-from nas.runs import read_config
+from nas.retrainer import Job, retrain, retrain_each
+from nas.runs import read_config, write_json
 from nas.runtime import run_script
 
 LAMS = 5
@@ -166,16 +168,21 @@ def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
     return [Genotype.from_json(json.dumps(cell)) for cell in record["genotypes"]]
 
 
+def job(genotype: Genotype, config: RetrainConfig, folder: Path) -> Job:
+    """A retraining in a folder, gone on with if it has begun."""
+    if folder.exists():
+        return Job(read_retraining(folder), folder, resume=True)
+    file = folder.parent / f"{folder.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    genotype.save(file)
+    return Job(replace(config, genotype=str(file)), folder)
+
+
 def retrained(genotype: Genotype, config: RetrainConfig, folder: Path) -> dict[str, Any]:
     """The result of a retraining, which is run, or gone on with, if need be."""
     if not (folder / "result.json").is_file():
-        if folder.exists():
-            retrain(read_retraining(folder), folder, resume=True)
-        else:
-            file = folder.parent / f"{folder.name}.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            genotype.save(file)
-            retrain(replace(config, genotype=str(file)), folder)
+        asked = job(genotype, config, folder)
+        retrain(asked.config, asked.folder, resume=asked.resume)
     return read_config(folder / "result.json")
 
 
@@ -186,49 +193,67 @@ def protocol(
     seeds: Sequence[int],
     share: float,
     published: Path | None = None,
+    *,
+    search_share: float | None = None,
+    shrink: Sequence[int] = (SEARCH.shrink,),
+    at_once: int = 1,
 ) -> list[dict[str, Any]]:
     """Searches and retrains all that the table needs.
 
     Args:
+        share: of the epochs of retraining.
         published: file of DARTS-CC's cells, see `published_cells`.
+        search_share: of the epochs of the search; None for `share`.
+        shrink: a search for each, see `SearchConfig.shrink`.
+        at_once: networks that a GPU trains side by side.
 
     Returns:
         One row per cell: `kind`, `lam` (None where there is none), `params`, `accuracies` and
-        `seconds` by seed, `machine`.
+        `seconds` by seed, `machine`, `epochs` of retraining.
     """
     others = [] if published is None else published_cells(published, data, seeds)  # refused first
     settings = {"data": data, "data_root": str(data_root)}
-    search_config = replace(shortened(SEARCH, share), **settings)
+    search_config = shortened(SEARCH, share if search_share is None else search_share)
     recipe = replace(shortened(RETRAIN, share), **settings, seeds=tuple(seeds))
     space = find_space(SEARCH.space)
     draw = random.Random(0)
     entries = []
-    for seed in seeds:
-        config = replace(search_config, seed=seed)
-        for number, genotype in enumerate(searched(config, out / f"search-seed{seed}")):
-            lam = (genotype.lam or {})[config.costs[0]]
-            entries.append(Entry("ours", lam, f"ours-seed{seed}-{number}", (seed,), genotype))
+    for factor in shrink:
+        shrunk = "" if factor == SEARCH.shrink else f"-shrink{factor}"
+        kind = f"ours, shrink {factor}" if shrunk else "ours"
+        for seed in seeds:
+            config = replace(search_config, **settings, seed=seed, shrink=factor)
+            for number, cell in enumerate(searched(config, out / f"search{shrunk}-seed{seed}")):
+                lam, name = (cell.lam or {})[config.costs[0]], f"ours{shrunk}-seed{seed}-{number}"
+                entries.append(Entry(kind, lam, name, (seed,), cell))
     for number, convolutions in enumerate(RANDOM_SHARES):
         cell = Genotype.from_choices(space, random_cell(space, draw, convolutions=convolutions))
         entries.append(Entry("random", None, f"random-{number}", recipe.seeds, cell))
     entries.append(Entry("DARTS", None, DARTS, recipe.seeds, read_genotype(DARTS)))
-    rows = []
-    for entry in entries + others:
+    entries += others
 
-        def make(entry: Entry = entry) -> dict[str, Any]:
+    def record(entry: Entry, result: dict[str, Any]) -> None:
+        row = {
+            "kind": entry.kind,
+            "lam": entry.lam,
+            "params": result["costs"]["params"],
+            "accuracies": result["test_accuracy"],
+            "seconds": result["seconds"],
+            "machine": result["machine"],
+            "epochs": result["epochs"],
+        }
+        write_json(out / f"{entry.name}.json", row)
+
+    jobs: dict[Job, Entry] = {}
+    for entry in entries:
+        if not (out / f"{entry.name}.json").exists():
             folder = out / "retrained" / entry.name
-            result = retrained(entry.genotype, replace(recipe, seeds=entry.seeds), folder)
-            return {
-                "kind": entry.kind,
-                "lam": entry.lam,
-                "params": result["costs"]["params"],
-                "accuracies": result["test_accuracy"],
-                "seconds": result["seconds"],
-                "machine": result["machine"],
-            }
-
-        rows.append(recorded(out / f"{entry.name}.json", make))
-    return rows
+            jobs[job(entry.genotype, replace(recipe, seeds=entry.seeds), folder)] = entry
+    if jobs:
+        for done, result in retrain_each(list(jobs), at_once=at_once):
+            if result is not None:
+                record(jobs[done], result)
+    return [read_config(out / f"{entry.name}.json") for entry in entries]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -278,11 +303,42 @@ def _command() -> None:
         help="JSON file of DARTS-CC's cells, for more rows",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
+    parser.add_argument(
+        "--search-share", type=float, help="of the epochs of the search (default as --share)"
+    )
+    parser.add_argument(
+        "--shrink",
+        type=int,
+        nargs="+",
+        default=[SEARCH.shrink],
+        help="a search for each, whose supernet sees images that many times smaller (default 1)",
+    )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        help="networks that a GPU trains side by side (default 1; a GiB of its memory for each)",
+    )
     args = parser.parse_args()
-    if not 0 < args.share <= 1:
-        raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
+    for name in ("share", "search_share"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value <= 1:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} must be above 0 and at most 1, got {value}")
+    if args.at_once < 1:
+        raise InputError(f"--at-once must be at least 1, got {args.at_once}")
     out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
-    rows = protocol(args.data, args.data_root, out, args.seeds, args.share, args.published)
+    rows = protocol(
+        args.data,
+        args.data_root,
+        out,
+        args.seeds,
+        args.share,
+        args.published,
+        search_share=args.search_share,
+        shrink=args.shrink,
+        at_once=args.at_once,
+    )
     picture = out / "accuracy.png"
     points = published_points(args.data)
     draw_protocol(rows, picture, points)

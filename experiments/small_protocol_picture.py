@@ -14,6 +14,7 @@ from nas.plot import MUTED, plain_axes, save_picture
 
 STYLES = {
     "ours": ("#0f766e", "o"),
+    "ours, shrink 2": ("#0891b2", "P"),
     "random": ("#78716c", "s"),
     "DARTS": ("#be123c", "D"),
     "DARTS-CC": ("#b45309", "^"),

@@ -253,14 +253,27 @@ class Batches:
             Images, float32 (batch / world, channels, height, width), augmented and normalised,
             and labels, int64 (batch / world,).
         """
+        return self.build(*self.draw(step))
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draws which images batch number `step` has, int64 (batch / world,), and their noise.
+
+        Returns:
+            What `build` takes; the noise is (5, batch / world), see `draw_noise`.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = self._order_of(epoch)
         index = order[position * self._size : (position + 1) * self._size][self._share]
-        images = self._split.images[index]
         # Noise is drawn for the joint batch: what an image gets must not depend on `world`.
-        generator = stream(self._seed, f"{self._name}/augment", step, images.device)
-        noise = draw_noise(self._augmentation, (self._size, *images.shape[1:]), generator)
-        x = apply_noise(images, self._augmentation, self._mean, self._std, noise[:, self._share])
+        device = self._split.images.device
+        generator = stream(self._seed, f"{self._name}/augment", step, device)
+        shape = (self._size, *self._split.images.shape[1:])
+        return index, draw_noise(self._augmentation, shape, generator)[:, self._share]
+
+    def build(self, index: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes the batch that was drawn, without a look at its numbers; see `batch`."""
+        images = self._split.images[index]
+        x = apply_noise(images, self._augmentation, self._mean, self._std, noise)
         return x, self._split.labels[index]
 
     def _order_of(self, epoch: int) -> Tensor:

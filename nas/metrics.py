@@ -32,13 +32,20 @@ class MetricsLog:
         with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def keep(self, last_step: int) -> None:
+    def keep(self, last_step: int, seed: int | None = None) -> None:
         """Drops what was logged after a step, when a run resumes from there.
+
+        Args:
+            seed: drop only rows of this `seed`; None for all.
 
         Raises:
             InputError: if a line before the last is not JSON.
         """
-        rows = [row for row in self.read() if row["step"] <= last_step]
+        rows = [
+            row
+            for row in self.read()
+            if row["step"] <= last_step or seed not in (None, row.get("seed"))
+        ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.path, text.encode())
 

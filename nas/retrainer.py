@@ -4,8 +4,11 @@ import platform
 import re
 import statistics
 import sys
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,7 +24,7 @@ from nas.export import TrainingData, save_network
 from nas.metrics import MetricsLog
 from nas.recipe import RetrainConfig, read_retraining, resolve
 from nas.runs import CONFIG, make_folder, read_run, refuse_existing, write_json
-from nas.runtime import Processes, start_processes, stop_processes
+from nas.runtime import Processes, StopSignal, start_processes, stop_processes
 from nas.trainer import Retrainer, evaluate
 
 GENOTYPE = "genotype.json"
@@ -52,6 +55,16 @@ def _device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+class Job(NamedTuple):
+    """One retraining among several."""
+
+    config: RetrainConfig
+    folder: Path | None = None
+    """Where; must not exist unless `resume` is set. None for a free name under runs/."""
+    resume: bool = False
+    """Whether to go on with the run in `folder`."""
+
+
 def retrain(
     config: RetrainConfig, folder: Path | None = None, *, resume: bool = False
 ) -> dict[str, Any] | None:
@@ -69,76 +82,169 @@ def retrain(
             that exists, or a loss that is not finite any more.
         SystemExit: on SIGINT or SIGTERM, after saving.
     """
-    processes = start_processes(config.device)
+    ((_, result),) = retrain_each([Job(config, folder, resume)])
+    return result
+
+
+def retrain_each(
+    jobs: Sequence[Job], *, at_once: int = 1
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Does several retrainings, see `retrain`, all on the first one's device.
+
+    Args:
+        at_once: how many networks, one for each seed of a job, take steps in turns. A GPU works on
+            them side by side, which small networks leave room for; on a CPU nothing is gained.
+
+    Yields:
+        Each job when it is done, and what `retrain` returns.
+    """
+    processes = start_processes(jobs[0].config.device)
+    data: dict[tuple[Any, ...], ImageData] = {}
+    received = None
+    live: deque[tuple[_Retraining, Retrainer, Generator[None, None, int | None]]] = deque()
     try:
-        return _retrain(config, folder, resume, processes)
+        retrainings = [_Retraining(job, processes, data) for job in jobs]
+        with StopSignal() as stop:
+            waiting = (
+                (retraining, *network)
+                for retraining in retrainings
+                for network in retraining.networks(stop)
+            )
+            while True:
+                while received is None and len(live) < at_once and (found := next(waiting, None)):
+                    live.append(found)
+                if not live:
+                    break
+                retraining, trainer, steps = live.popleft()
+                try:
+                    with torch.cuda.stream(trainer.stream):
+                        next(steps)
+                    live.append((retraining, trainer, steps))
+                except StopIteration as end:
+                    if end.value is not None:
+                        received = end.value
+                        retraining.tell_stopped(trainer)
+                    elif retraining.test(trainer):
+                        yield retraining.job, retraining.result
     finally:
         stop_processes()
+    if received is not None:
+        sys.exit(128 + received)
 
 
-def _retrain(
-    config: RetrainConfig, folder: Path | None, resume: bool, processes: Processes
-) -> dict[str, Any] | None:
-    if resume:
+class _Retraining:
+    """One job: its networks, and what becomes of them.
+
+    Attributes:
+        job: as it was asked for.
+        result: what is in result.json, once all networks are tested; None in all processes but the
+            main one.
+    """
+
+    def __init__(
+        self, job: Job, processes: Processes, data: dict[tuple[Any, ...], ImageData]
+    ) -> None:
+        """
+        Args:
+            data: what has been read so far, by where it is from.
+        """
+        config, folder = job.config, job.folder
+        if job.resume:
+            assert folder is not None
+            require_same(read_retraining(folder).to_dict(), config, folder / CONFIG)
+            genotype = read_genotype(folder / GENOTYPE)
+        elif not config.genotype:
+            raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
+        else:
+            genotype = read_genotype(config.genotype)
+            run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
+            config = resolve(config, genotype, run)
+        if not job.resume and folder is not None:
+            exact = folder
+            processes.in_main(lambda: refuse_existing(exact))  # before any work is done
+        source = (config.data, config.data_root, config.split_seed, config.image_size)
+        if source not in data:
+            data[source] = _read_data(config, processes)
+        self.job = job
+        self.result: dict[str, Any] | None = None
+        self._config, self._folder, self._resume = config, folder, job.resume
+        self._genotype, self._data, self._processes = genotype, data[source], processes
+        self._accuracies: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
+
+    def networks(
+        self, stop: StopSignal
+    ) -> Iterator[tuple[Retrainer, Generator[None, None, int | None]]]:
+        """Makes one network per seed, when it is asked for the next; the first makes the folder.
+
+        Yields:
+            A trainer, and its steps.
+        """
+        config, main = self._config, self._processes.is_main
+        for index, seed in enumerate(config.seeds):
+            state = None
+            if self._resume and self._folder:
+                state = read_state(self._folder, seed, config)
+            trainer = Retrainer(
+                config, self._genotype, self._data, self._processes, seed, state=state
+            )
+            if index == 0 and not self._resume:  # everything that could be refused has been seen
+                self._folder = _begin(config, self._genotype, self._folder, self._processes)
+            assert self._folder is not None
+            log, offset = MetricsLog(self._folder / "metrics.jsonl"), index * trainer.total_steps
+            if main and trainer.step < trainer.total_steps:
+                log.keep(offset + trainer.step, seed)
+            yield trainer, trainer.steps(checkpoint_path(self._folder, seed), log, offset, stop)
+
+    def tell_stopped(self, trainer: Retrainer) -> None:
+        """Says how to go on after a signal."""
+        if self._processes.is_main:
+            print(
+                f"stopped at step {trainer.step} of seed {trainer.seed}; go on with "
+                f"--resume {self._folder}"
+            )
+
+    def test(self, trainer: Retrainer) -> bool:
+        """Tests a trained network and saves it; after the last one the result is written.
+
+        Returns:
+            Whether it was the last one.
+        """
+        config, data, folder, main = self._config, self._data, self._folder, self._processes.is_main
         assert folder is not None
-        require_same(read_retraining(folder).to_dict(), config, folder / CONFIG)
-        genotype = read_genotype(folder / GENOTYPE)
-    elif not config.genotype:
-        raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
-    else:
-        genotype = read_genotype(config.genotype)
-        run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
-        config = resolve(config, genotype, run)
-    if not resume and folder is not None:
-        exact = folder
-        processes.in_main(lambda: refuse_existing(exact))  # before any work is done
-    data = _read_data(config, processes)
-    accuracies, seconds = [], []
-    for index, seed in enumerate(config.seeds):
-        state = read_state(folder, seed, config) if resume and folder else None
-        trainer = Retrainer(config, genotype, data, processes, seed, state=state)
-        if index == 0 and not resume:  # everything that could be refused has been seen
-            folder = _begin(config, genotype, folder, processes)
-        assert folder is not None
-        log, offset = MetricsLog(folder / "metrics.jsonl"), index * trainer.total_steps
-        if processes.is_main and trainer.step < trainer.total_steps:
-            log.keep(offset + trainer.step)
-        stopped = trainer.run(checkpoint_path(folder, seed), log, offset)
-        if stopped is not None:
-            if processes.is_main:
-                print(
-                    f"stopped at step {trainer.step} of seed {seed}; go on with --resume {folder}"
-                )
-            sys.exit(128 + stopped)
-        if processes.is_main:
-            test = data.test.to(processes.device)
-            accuracies.append(evaluate(trainer.network, test, data.mean, data.std))
-            seconds.append(round(trainer.seconds, 3))
-            name = "model.safetensors" if index == 0 else f"model-seed-{seed}.safetensors"
+        if main:
+            accuracy = evaluate(trainer.network, data.test, data.mean, data.std)
+            self._accuracies[trainer.seed] = accuracy
+            first = trainer.seed == config.seeds[0]
+            name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
             save_network(folder / name, trainer.network, TrainingData.of(data))
-    processes.barrier()
-    if not processes.is_main or folder is None:
-        return None
-    std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-    result = {
-        "genotype": genotype.id,
-        "name": genotype.name,
-        "data": config.data,
-        "seeds": list(config.seeds),
-        "test_accuracy": accuracies,
-        "mean": statistics.mean(accuracies),
-        "std": std,
-        "costs": measure_costs(genotype, trainer.network.skeleton),
-        "epochs": config.epochs,
-        "seconds": seconds,
-        "precision": trainer.precision,
-        "machine": describe_machine(processes),
-    }
-    write_json(folder / "result.json", result)
-    spread = "" if std is None else f" ± {100 * std:.2f}"
-    print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
-    print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
-    return result
+        self._seconds[trainer.seed] = round(trainer.seconds, 3)
+        if len(self._seconds) < len(config.seeds):
+            return False
+        self._processes.barrier()
+        if not main:
+            return True
+        accuracies = [self._accuracies[seed] for seed in config.seeds]
+        std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        self.result = {
+            "genotype": self._genotype.id,
+            "name": self._genotype.name,
+            "data": config.data,
+            "seeds": list(config.seeds),
+            "test_accuracy": accuracies,
+            "mean": statistics.mean(accuracies),
+            "std": std,
+            "costs": measure_costs(self._genotype, trainer.network.skeleton),
+            "epochs": config.epochs,
+            "seconds": [self._seconds[seed] for seed in config.seeds],
+            "precision": trainer.precision,
+            "machine": describe_machine(self._processes),
+        }
+        write_json(folder / "result.json", self.result)
+        spread = "" if std is None else f" ± {100 * std:.2f}"
+        print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
+        print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
+        return True
 
 
 def _begin(
@@ -198,10 +304,12 @@ def require_same(former: dict[str, Any], config: RetrainConfig, path: Path) -> N
 
 
 def _read_data(config: RetrainConfig, processes: Processes) -> ImageData:
+    """Reads the data onto the device."""
     assert config.data is not None and config.split_seed is not None
     source, split_seed = config.data, config.split_seed
-    return processes.main_first(
+    data = processes.main_first(
         lambda: load_data(
             source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
         )
     )
+    return replace(data, train=data.train.to(processes.device), test=data.test.to(processes.device))

@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ from nas.metrics import Average, MetricsLog, accuracy
 from nas.recipe import RetrainConfig
 from nas.runs import read_run
 from nas.runtime import Processes, StopSignal, has_bfloat16, stream
+from nas.step_graph import StepGraph
+
+EAGER_STEPS = 3
+"""Steps on a GPU before one is recorded: libraries and momenta are set up by then."""
 
 
 class _Heads(nn.Module):
@@ -51,6 +55,7 @@ class Retrainer:
         network: what is trained.
         step: finished steps.
         seconds: time spent so far.
+        stream: of a GPU, on which all of its work has to be started; None on a CPU.
     """
 
     def __init__(
@@ -96,12 +101,16 @@ class Retrainer:
                 auxiliary=config.auxiliary_weight > 0,
             )
         self.network.to(memory_format=torch.channels_last).to(device)
+        on_gpu = device.type == "cuda"
+        # A recorded step sees no number in Python change; the fused optimiser takes a tensor.
+        self._lr = torch.zeros((), device=device) if on_gpu else None
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             config.lr,
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
+            fused=on_gpu or None,
         )
         if state is not None:
             self._restore(state)
@@ -120,8 +129,16 @@ class Retrainer:
         )
         self.precision = "bfloat16" if bfloat16 else "float32"
         # A look at a GPU's numbers waits for it, so there it is taken at some steps only.
-        self._look_every = 20 if device.type == "cuda" else 1
+        self._look_every = 20 if on_gpu else 1
         self._unseen: list[Tensor] = []
+        self._graph: StepGraph | None = None
+        alone = processes.world == 1 and not config.compile
+        self._record_at = EAGER_STEPS if on_gpu and alone and not config.drop_path else None
+        self._eager_steps = 0
+        self.stream: torch.cuda.Stream | None = None
+        if on_gpu:
+            self.stream = torch.cuda.Stream(device)
+            self.stream.wait_stream(torch.cuda.current_stream(device))
 
     def lr(self) -> float:
         """Learning rate of the present step: a linear rise, then a cosine."""
@@ -133,15 +150,40 @@ class Retrainer:
 
     def advance(self) -> None:
         """One step of SGD."""
-        config, step = self.config, self.step
+        lr = self.lr() if self._lr is None else self._lr.fill_(self.lr())
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr()
-        self.network.drop_path = config.drop_path * step / self.total_steps
-        x, y = self.batches.batch(step)
+            group["lr"] = lr
+        self.network.drop_path = self.config.drop_path * self.step / self.total_steps
+        if self._record_at is None:
+            numbers = self._learn(*self.batches.batch(self.step))
+        else:
+            numbers = self._replay(self.batches.draw(self.step))
+        self._unseen.append(numbers)
+        self.step += 1
+
+    def _replay(self, drawn: tuple[Tensor, Tensor]) -> Tensor:
+        """Learns from a batch by the graph of such a step, which is recorded when it is time."""
+
+        def step(index: Tensor, noise: Tensor) -> Tensor:
+            return self._learn(*self.batches.build(index, noise))
+
+        if self._graph is None and self._eager_steps == self._record_at:
+            self.optimizer.zero_grad()
+            self._graph = StepGraph(step, drawn)
+        if self._graph is not None:
+            return self._graph.run(drawn)
+        self._eager_steps += 1
+        return step(*drawn)
+
+    def _learn(self, x: Tensor, y: Tensor) -> Tensor:
+        """Moves the weights; returns loss, accuracy and the gradient's norm, (3,)."""
+        config = self.config
         autocast = torch.autocast(
             x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
-        with _seeded(self.seed, f"drop_path/{self.processes.rank}", step, x.device), autocast:
+        name = f"drop_path/{self.processes.rank}"
+        noise = _seeded(self.seed, name, self.step, x.device) if config.drop_path else nullcontext()
+        with noise, autocast:
             logits, *auxiliary = self.model(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
         for other in auxiliary:
@@ -151,8 +193,7 @@ class Retrainer:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip)
         self.optimizer.step()
-        self._unseen.append(torch.stack([loss.detach(), accuracy(logits, y), norm]))
-        self.step += 1
+        return torch.stack([loss.detach(), accuracy(logits, y), norm])
 
     def look(self, stop: bool) -> bool:
         """Takes in the numbers of the steps since the last look, in all processes alike.
@@ -195,16 +236,22 @@ class Retrainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
         self.network.load_state_dict(state["network"])
+        fused = [group["fused"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, fused, strict=True):
+            group["fused"] = own  # the run may go on elsewhere
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
 
-    def run(self, path: Path, log: MetricsLog, offset: int) -> int | None:
-        """Trains to the end, or until SIGINT or SIGTERM.
+    def steps(
+        self, path: Path, log: MetricsLog, offset: int, stop: StopSignal
+    ) -> Generator[None, None, int | None]:
+        """Trains to the end, or until SIGINT or SIGTERM; each step is taken when it is asked for.
 
         Args:
             path: of the checkpoint, written after every epoch and before leaving.
             log: gets a row per epoch.
             offset: steps of the seeds before this one, for the log.
+            stop: tells of signals.
 
         Returns:
             The signal that stopped the training, or None.
@@ -219,24 +266,26 @@ class Retrainer:
             disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
         )  # fmt: skip
         start = time.perf_counter() - self.seconds
-        with bar, StopSignal() as stop:
+        with bar:
             while self.step < self.total_steps:
+                lr = self.lr()
                 self.advance()
                 epoch, rest = divmod(self.step, self.batches.steps_per_epoch)
                 bar.update()
                 if rest and self.step % self._look_every:
+                    yield
                     continue
                 stopped = self.look(stop.received is not None)
                 self.seconds = time.perf_counter() - start
                 means = {name: average.mean for name, average in self.averages.items()}
                 bar.set_postfix_str(
                     f"loss {means['loss']:.3f}, train {100 * means['train_accuracy']:.1f}%, "
-                    f"lr {self.optimizer.param_groups[0]['lr']:.3g}",
+                    f"lr {lr:.3g}",
                     refresh=False,
                 )
                 if not rest:
                     row = {"step": offset + self.step, "seed": self.seed, "epoch": epoch, **means}
-                    row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
+                    row |= {"lr": lr, "seconds": self.seconds}
                     self.averages = {name: Average() for name in means}
                     if main:
                         log.append(row)
@@ -244,6 +293,7 @@ class Retrainer:
                     checkpoint.save(path, self.state())
                 if stopped:
                     return stop.received or 15
+                yield
         return None
 
 

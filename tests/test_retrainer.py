@@ -32,7 +32,7 @@ from nas.data import Batches, ImageData, load_data
 from nas.kernels import to_generated
 from nas.posterior import to_gaussian
 from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining, resolve
-from nas.retrainer import measure_costs, read_state, retrain
+from nas.retrainer import Job, measure_costs, read_state, retrain, retrain_each
 from nas.runs import write_json
 from nas.runtime import Processes
 from nas.trainer import Retrainer, estimate_statistics
@@ -191,6 +191,39 @@ def test_an_interrupted_run_ends_bitwise_the_same(
     assert result | {"seconds": None} == expected | {"seconds": None}
 
 
+def test_seeds_side_by_side_are_interrupted_and_end_bitwise_the_same(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, calls = Retrainer.advance, iter(range(1, 100))
+
+    def interrupted(self: Retrainer) -> None:
+        if next(calls) == 13:  # in the second epoch of both
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self)
+
+    config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Retrainer, "advance", interrupted)
+        list(retrain_each([Job(config, folder)], at_once=2))
+    states = [checkpoint.load(folder / f"checkpoint-seed-{seed}.pt") for seed in (0, 3)]
+    assert [state["step"] for state in states] == [7, 7]
+    again = Job(read_retraining(folder), folder, resume=True)
+    ((job, result),) = retrain_each([again], at_once=2)
+    assert job is again and result == read_json(folder / "result.json")
+    assert_same_networks(folder, finished)
+    assert sorted(rows(folder), key=lambda row: row["step"]) == rows(finished)
+
+
+def test_jobs_come_as_they_are_done(tmp_path: Path) -> None:
+    longer = Job(replace(TINY, epochs=3, seeds=(0, 1)), tmp_path / "longer")
+    shorter = Job(replace(TINY, epochs=1, batch_size=512), tmp_path / "shorter")
+    done = []
+    for job, _ in retrain_each([longer, shorter], at_once=3):
+        done.append(job)
+        assert (tmp_path / "longer" / "result.json").exists() == (longer in done)
+    assert done == [shorter, longer]
+
+
 def test_a_finished_run_has_nothing_left_to_do(finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     retrain(read_retraining(folder), folder, resume=True)
@@ -326,6 +359,36 @@ def test_bfloat16_and_compilation_change_nothing_but_rounding(
     assert not torch.equal(losses[0], losses[2])
     assert (plain.precision, rough.precision) == ("float32", "bfloat16")
     assert rough.network.body.classifier.weight.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recorded_step_is_the_step_itself(digits: ImageData, precision: str) -> None:
+    processes = Processes(0, 1, torch.device("cuda", 0))
+    config = replace(TINY, drop_path=0.0, precision=precision, device="cuda")
+    genotype = read_genotype(CELL)
+    config, seen = resolve(config, genotype), []
+    for record in (True, False):
+        trainer = Retrainer(config, genotype, digits, processes, seed=0)
+        trainer._record_at = trainer._record_at if record else None
+        with torch.cuda.stream(trainer.stream):
+            for _ in range(10):
+                trainer.advance()
+            assert (trainer._graph is not None) == record
+            seen.append(torch.stack(trainer._unseen).cpu())
+    assert len({float(loss) for loss in seen[0][:, 0]}) == 10
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_goes_on_where_there_is_no_gpu(tmp_path: Path) -> None:
+    config, folder = replace(TINY, drop_path=0.0, device="cuda"), tmp_path / "run"
+    retrain(config, folder)
+    trainer = make(config, load_data("digits", Path(".")))
+    trainer._restore(checkpoint.load(folder / "checkpoint-seed-0.pt"))
+    trainer.advance()
+    trainer.look(False)
+    assert math.isfinite(trainer.averages["loss"].mean)
 
 
 # ---------------------------------------------------------------- inheriting

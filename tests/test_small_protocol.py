@@ -26,6 +26,7 @@ from experiments.small_protocol import (
     table,
 )
 from experiments.small_protocol_picture import draw_protocol
+from nas.runs import read_run
 
 GOLDEN = Path(__file__).parent / "golden" / "darts_cc.json"
 
@@ -64,6 +65,26 @@ def test_every_cell_is_retrained_alike(small: None, tmp_path: Path) -> None:
     assert all(line.count("|") == text[0].count("|") for line in text)
 
 
+def test_networks_side_by_side_are_those_one_by_one(small: None, tmp_path: Path) -> None:
+    single, together = tmp_path / "single", tmp_path / "together"
+    first = protocol("digits", Path("data"), single, [0, 1], share=0.05)
+    together.mkdir()
+    for file in single.glob("search*.json"):
+        shutil.copy(file, together)
+    second = protocol("digits", Path("data"), together, [0, 1], share=0.05, at_once=4)
+    assert [{**row, "seconds": 0} for row in second] == [{**row, "seconds": 0} for row in first]
+
+
+def test_each_factor_of_shrinking_has_a_search_of_its_own(small: None, tmp_path: Path) -> None:
+    rows = protocol("digits", Path("data"), tmp_path, [0], 0.05, search_share=0.1, shrink=[1, 2])
+    assert [row["kind"] for row in rows[:4]] == ["ours"] * 2 + ["ours, shrink 2"] * 2
+    assert {row["epochs"] for row in rows} == {1}
+    for name, factor in (("search-seed0", 1), ("search-shrink2-seed0", 2)):
+        config = read_run(tmp_path / name)[0]
+        assert (config.shrink, config.epochs) == (factor, 2)
+    assert (tmp_path / "ours-shrink2-seed0-1.json").is_file()
+
+
 def test_what_is_finished_is_only_read(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +107,7 @@ def test_records_are_all_that_another_machine_needs(
     for file in here.glob("*.json"):
         shutil.copy(file, there)
     monkeypatch.setattr(records, "search", None)
-    monkeypatch.setattr(small_protocol, "retrain", None)
+    monkeypatch.setattr(small_protocol, "retrain_each", None)
     assert protocol("digits", Path("data"), there, [0], share=0.05) == first
     cells = small_protocol.searched(small_protocol.SEARCH, there / "search-seed0")
     assert cells == small_protocol.searched(small_protocol.SEARCH, here / "search-seed0")
@@ -172,7 +193,7 @@ def test_published_cells_are_further_rows(
     lines = table(rows).splitlines()
     assert len(lines) == 2 + len(rows)
     assert sum("1e-07 / parameter" in line for line in lines) == 1
-    monkeypatch.setattr(small_protocol, "retrain", None)
+    monkeypatch.setattr(small_protocol, "retrain_each", None)
     assert protocol("digits", Path("data"), tmp_path, [0, 1], 0.05, published) == rows
 
 
