@@ -56,6 +56,8 @@ class Retrainer:
         step: finished steps.
         seconds: time spent so far.
         stream: of a GPU, on which all of its work has to be started; None on a CPU.
+        record_at: how many steps are taken kernel by kernel before one is recorded, to be replayed
+            from then on; None for all. One GPU can record, without drop path and `compile`.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Retrainer:
         self._unseen: list[Tensor] = []
         self._graph: StepGraph | None = None
         alone = processes.world == 1 and not config.compile
-        self._record_at = EAGER_STEPS if on_gpu and alone and not config.drop_path else None
+        self.record_at = EAGER_STEPS if on_gpu and alone and not config.drop_path else None
         self._eager_steps = 0
         self.stream: torch.cuda.Stream | None = None
         if on_gpu:
@@ -154,7 +156,7 @@ class Retrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.network.drop_path = self.config.drop_path * self.step / self.total_steps
-        if self._record_at is None:
+        if self.record_at is None:
             numbers = self._learn(*self.batches.batch(self.step))
         else:
             numbers = self._replay(self.batches.draw(self.step))
@@ -167,7 +169,7 @@ class Retrainer:
         def step(index: Tensor, noise: Tensor) -> Tensor:
             return self._learn(*self.batches.build(index, noise))
 
-        if self._graph is None and self._eager_steps == self._record_at:
+        if self._graph is None and self._eager_steps == self.record_at:
             self.optimizer.zero_grad()
             self._graph = StepGraph(step, drawn)
         if self._graph is not None:

@@ -5,12 +5,14 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from bench import __main__ as bench_main
-from bench import growth, methods, overheads, processes, steps
+from bench import growth, methods, overheads, processes, retraining, steps
 from bench.worker import Worker, noise, our_step, take_turns
 from nas.methods import METHODS, settled
 from nas.presets import PRESETS
+from nas.runtime import Processes
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
@@ -166,3 +168,23 @@ def test_methods_take_turns_with_softmax_in_groups(monkeypatch: pytest.MonkeyPat
     lines = methods.table(found).splitlines()
     assert lines[2] == "| softmax | 1.00 (1.00–1.00) | 1.00 |"
     assert lines[3] == "| darts | 0.25 (0.20–0.50) | 0.50 |"
+
+
+def test_networks_in_turns_take_as_many_steps_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = replace(retraining.CONFIG, channels=2, num_cells=1, batch_size=4)
+    monkeypatch.setattr(retraining, "CONFIG", small)
+    alone = Processes(0, 1, torch.device("cpu"))
+    trainers = retraining.make(2, True, alone, noise(8, 32, 2))
+    retraining.advance(trainers, 3)
+    first = retraining.EAGER_STEPS + 1
+    assert [trainer.step for trainer in trainers] == [first + 3] * 2
+    assert trainers[0].network.genotype != trainers[1].network.genotype
+    lines = retraining.table({"one": 24.0, "8 networks in turns": 2.5}).splitlines()
+    assert lines[2:] == ["| one | 24.00 | 1.0 |", "| 8 networks in turns | 2.50 | 9.6 |"]
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(sys, "argv", ["retraining"])
+        with pytest.raises(SystemExit):
+            retraining.main()
+        assert "torch finds none here" in capsys.readouterr().err

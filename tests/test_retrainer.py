@@ -370,7 +370,7 @@ def test_a_recorded_step_is_the_step_itself(digits: ImageData, precision: str) -
     config, seen = resolve(config, genotype), []
     for record in (True, False):
         trainer = Retrainer(config, genotype, digits, processes, seed=0)
-        trainer._record_at = trainer._record_at if record else None
+        trainer.record_at = trainer.record_at if record else None
         with torch.cuda.stream(trainer.stream):
             for _ in range(10):
                 trainer.advance()
