@@ -16,7 +16,7 @@ from nas.config import FREE
 from nas.front import read_rows
 from nas.plot import draw_front
 from nas.recipe import RetrainConfig, choose_preset, fine_tuning, read_retraining
-from nas.retrainer import retrain
+from nas.retrainer import Job, retrain_each
 from nas.runs import read_config, read_run
 from nas.runtime import run_script, write_atomically
 
@@ -38,43 +38,40 @@ def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[s
     return [members[i * (len(members) - 1) // last] for i in range(count)]
 
 
-def retrain_cell(run: Path, row: dict[str, Any], args: Sequence[str]) -> dict[str, Any]:
-    """Retrains one cell into `retrained/`, or goes on with it, or reads its result.
+def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | None:
+    """The retraining of one cell into `retrained/`, gone on with if it has begun.
 
     Args:
         run: folder of the search.
         row: of its `front.csv`.
         args: options of `retrain.py`.
 
+    Returns:
+        None if there is a result.
+
     Raises:
-        InputError: as `retrain`, or if it was retrained with other options.
+        InputError: for options that cannot be used, or others than those it has begun with.
     """
-    path = run / row["file"]
-    folder = run / "retrained" / path.stem
+    path, folder = run / row["file"], retrained_folder(run, row)
     genotype = str(path)
     rest = [*args, "--genotype", genotype]
     preset = choose_preset(None, take([*args], "--data"), genotype)
     if take([*args], "--inherit") is not None:
         preset = fine_tuning(preset)
     config = parse(RetrainConfig, preset, rest, "python -m nas.family RUN")
-    result: dict[str, Any]
     if not folder.exists():
-        result = retrain(config, folder) or {}
-    else:
-        former = read_retraining(folder)
-        require_asked(former, config, folder)
-        if (folder / "result.json").is_file():
-            result = read_config(folder / "result.json")
-        else:
-            free = {name: getattr(config, name) for name in FREE}
-            result = retrain(replace(former, **free), folder, resume=True) or {}
-    return {
-        "file": row["file"],
-        "mean": result["mean"],
-        "std": result["std"],
-        **result["costs"],
-        "seconds": sum(result["seconds"]),
-    }
+        return Job(config, folder)
+    former = read_retraining(folder)
+    require_asked(former, config, folder)
+    if (folder / "result.json").is_file():
+        return None
+    free = {name: getattr(config, name) for name in FREE}
+    return Job(replace(former, **free), folder, resume=True)
+
+
+def retrained_folder(run: Path, row: dict[str, Any]) -> Path:
+    """Where a row of `front.csv` is retrained."""
+    return run / "retrained" / Path(row["file"]).stem
 
 
 def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> None:
@@ -92,19 +89,44 @@ def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> 
             )
 
 
-def retrain_family(run: Path, count: int, args: Sequence[str]) -> list[dict[str, Any]]:
+def retrain_family(
+    run: Path, count: int, args: Sequence[str], *, at_once: int = 1
+) -> list[dict[str, Any]]:
     """Retrains cells of a front; writes `retrained.csv` and draws them into `front.svg`.
+
+    Args:
+        count: how many cells, >= 1.
+        args: options of `retrain.py`.
+        at_once: networks that a GPU trains side by side, >= 1.
 
     Returns:
         The rows of `retrained.csv`.
+
+    Raises:
+        InputError: as `retrain`, or if a cell was retrained with other options.
     """
     rows = read_rows(run)
     cost = read_run(run)[0].costs[0]
     chosen = spread(rows, cost, count)
-    results = []
+    jobs = []
     for number, row in enumerate(chosen, start=1):
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
-        results.append(retrain_cell(run, row, args))
+        job = retraining(run, row, args)
+        jobs += [job] if job else []
+    for _ in retrain_each(jobs, at_once=at_once):
+        pass
+    results = []
+    for row in chosen:
+        result = read_config(retrained_folder(run, row) / "result.json")
+        results.append(
+            {
+                "file": row["file"],
+                "mean": result["mean"],
+                "std": result["std"],
+                **result["costs"],
+                "seconds": sum(result["seconds"]),
+            }
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
@@ -124,10 +146,15 @@ def _command() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of a finished search")
     parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="networks that a GPU trains side by side (default 1)"
+    )
     known, rest = parser.parse_known_args()
-    if known.cells < 1:
-        raise InputError(f"cells must be at least 1, got {known.cells}")
-    results = retrain_family(known.run, known.cells, rest)
+    for name in ("cells", "at_once"):
+        if getattr(known, name) < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"{option} must be at least 1, got {getattr(known, name)}")
+    results = retrain_family(known.run, known.cells, rest, at_once=known.at_once)
     for result in results:
         std = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"
         print(

@@ -98,6 +98,8 @@ def retrain_each(
     Yields:
         Each job when it is done, and what `retrain` returns.
     """
+    if not jobs:
+        return
     processes = start_processes(jobs[0].config.device)
     data: dict[tuple[Any, ...], ImageData] = {}
     received = None

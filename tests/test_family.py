@@ -72,6 +72,11 @@ def test_a_family_is_retrained_once(
     main()
     assert "±" not in capsys.readouterr().out
 
+    shutil.rmtree(run / "retrained")
+    together = retrain_family(run, 2, OPTIONS, at_once=2)
+    assert [{**r, "seconds": 0} for r in together] == [{**r, "seconds": 0} for r in results]
+    results = together
+
     # An interrupted retraining is held against the same options.
     for path in (run / "retrained").glob("*/result.json"):
         path.unlink()
@@ -87,6 +92,7 @@ def test_a_family_is_retrained_once(
         (["nowhere"], "nowhere"),
         (["{run}", "--cells", "0"], "cells must be at least 1, got 0"),
         (["{run}", "--cells", "x"], "invalid int value: 'x'"),
+        (["{run}", "--at-once", "0"], "at-once must be at least 1, got 0"),
         (["{run}", "--epoch", "2"], "unknown option '--epoch': did you mean '--epochs'?"),
     ],
 )

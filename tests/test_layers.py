@@ -26,7 +26,7 @@ LAYERS = (
     "nas.bounds nas.perturb nas.evolution",
     "nas.discretise cells.sampling",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.kernels nas.bilevel nas.data "
-    "nas.checkpoint nas.metrics nas.price nas.regularise",
+    "nas.checkpoint nas.metrics nas.price nas.regularise nas.step_graph",
     "cells.cell nas.augment",
     "cells.notation",
     "cells.genotype",

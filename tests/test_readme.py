@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import torch
 from cells.notation import read_genotype
 from nas.config import SearchConfig
 from nas.recipe import RetrainConfig
-from nas.retrainer import retrain
+from nas.retrainer import Job, retrain
+from nas.runs import make_folder, write_json
 from nas.search import search
 from nas.weight_config import WeightConfig
 
@@ -70,11 +72,17 @@ def test_command(
     started: list[Any] = []
     monkeypatch.setattr("nas.search.search", lambda config, *_, **__: started.append(config))
 
-    def start(config: RetrainConfig, *_: Any) -> dict[str, Any]:
-        started.append(config)
-        return {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
+    result = {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
 
-    monkeypatch.setattr("nas.retrainer.retrain", start)
+    def start_each(jobs: Sequence[Job], **_: Any) -> Iterator[tuple[Job, dict[str, Any]]]:
+        for job in jobs:
+            started.append(job.config)
+            assert job.folder is not None
+            write_json(make_folder(job.folder, exact=True) / "result.json", result)
+            yield job, result
+
+    monkeypatch.setattr("nas.retrainer.retrain", lambda config, *_: started.append(config))
+    monkeypatch.setattr("nas.retrainer.retrain_each", start_each)
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}
     if args[0] == "-m":
