@@ -264,7 +264,8 @@ class Retrainer:
         main = self.processes.is_main
         self.network.train()
         bar = tqdm(
-            total=self.total_steps, initial=self.step, unit="step", desc=f"seed {self.seed}",
+            total=self.total_steps, initial=self.step, unit="step",
+            desc=f"{path.parent.name}, seed {self.seed}",
             disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
         )  # fmt: skip
         start = time.perf_counter() - self.seconds
