@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from cells.errors import InputError
 from nas.commandline import parse, take
 from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retrainer import retrain
@@ -10,6 +11,7 @@ from nas.runtime import run_script
 
 USAGE = f"""usage: python retrain.py [PRESET] --genotype FILE [--option value …]
        python retrain.py --resume runs/x    go on with an interrupted retraining
+--at-once N has a GPU train the networks of N seeds side by side (default 1).
 PRESET is one of {", ".join(PRESETS)}; by default that of --data, which is by default that
 of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
 Options: python retrain.py digits --help"""
@@ -21,12 +23,12 @@ def command() -> None:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
         return
-    resume, out = take(args, "--resume"), take(args, "--out")
+    resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
     if resume is not None:
         config = parse(
             RetrainConfig, read_retraining(Path(resume)), args, "retrain.py --resume RUN"
         )
-        retrain(config, Path(resume), resume=True)
+        retrain(config, Path(resume), resume=True, at_once=at_once)
         return
     name = None if not args or args[0].startswith("-") else args.pop(0)
     data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
@@ -34,7 +36,17 @@ def command() -> None:
     if inherit is not None:
         preset = fine_tuning(preset)
     config = parse(RetrainConfig, preset, args, "retrain.py")
-    retrain(config, Path(out) if out else None)
+    retrain(config, Path(out) if out else None, at_once=at_once)
+
+
+def _read_at_once(args: list[str]) -> int:
+    """Takes `--at-once` off a command line; 1 where it is absent."""
+    text = take(args, "--at-once")
+    if text is None:
+        return 1
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"at-once must be an integer of at least 1, got {text!r}")
+    return int(text)
 
 
 def main() -> None:

@@ -66,13 +66,14 @@ class Job(NamedTuple):
 
 
 def retrain(
-    config: RetrainConfig, folder: Path | None = None, *, resume: bool = False
+    config: RetrainConfig, folder: Path | None = None, *, resume: bool = False, at_once: int = 1
 ) -> dict[str, Any] | None:
     """Trains one network per seed, tests each once, and writes the run folder.
 
     Args:
         folder: where; must not exist unless `resume` is set. By default a free name under runs/.
         resume: whether to go on with the run in `folder`.
+        at_once: seeds that are trained in turns, see `retrain_each`.
 
     Returns:
         What is in result.json; None in all processes but the main one.
@@ -82,7 +83,7 @@ def retrain(
             that exists, or a loss that is not finite any more.
         SystemExit: on SIGINT or SIGTERM, after saving.
     """
-    ((_, result),) = retrain_each([Job(config, folder, resume)])
+    ((_, result),) = retrain_each([Job(config, folder, resume)], at_once=at_once)
     return result
 
 

@@ -81,7 +81,7 @@ def test_command(
             write_json(make_folder(job.folder, exact=True) / "result.json", result)
             yield job, result
 
-    monkeypatch.setattr("nas.retrainer.retrain", lambda config, *_: started.append(config))
+    monkeypatch.setattr("nas.retrainer.retrain", lambda config, *_, **__: started.append(config))
     monkeypatch.setattr("nas.retrainer.retrain_each", start_each)
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}

@@ -590,6 +590,9 @@ def test_the_command(
     assert folder.with_name(f"{folder.name}-2").is_dir()
     run(monkeypatch, "--resume", str(folder))
     assert read_json(folder / "result.json") == result
+    run(monkeypatch, "--genotype", CELL, *options, "--at-once", "2", "--out", "together")
+    together = read_json(Path("together") / "result.json")
+    assert together | {"seconds": None} == result | {"seconds": None}
 
 
 @pytest.mark.parametrize(
@@ -599,6 +602,8 @@ def test_the_command(
         (["--genotype", CELL, "--epoch", "3"], "did you mean '--epochs'"),
         (["--genotype", CELL, "--epochs", "three"], "epochs"),
         (["--data", "digits"], "no genotype: name one"),
+        (["--genotype", CELL, "--at-once", "0"], "at-once must be an integer of at least 1, got"),
+        (["--genotype", CELL, "--at-once", "two"], "at-once must be an integer of at least 1, got"),
         (["--genotype", "nothing.json"], "no genotype file"),
         (["--resume", "nowhere"], "nowhere is not the folder of a retraining"),
     ],
