@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,11 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network, inherit
 from cells.space import find_space
-from cells.supernet import Supernet
 from nas import checkpoint
 from nas.data import Augmentation, Batches, ImageData, Split, evaluation_batches
-from nas.kernels import to_generated, to_plain
+from nas.inherit import estimate_statistics, read_supernet
 from nas.metrics import Average, MetricsLog, accuracy
 from nas.recipe import RetrainConfig
-from nas.runs import read_run
 from nas.runtime import Processes, StopSignal, has_bfloat16, stream
 from nas.step_graph import StepGraph
 
@@ -323,53 +321,6 @@ def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) ->
         config.num_cells,
         config.stem_stride,
     )
-
-
-def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
-    """Reads the weights of a search: of Gaussian ones the means, of generated ones the kernels.
-
-    Raises:
-        InputError: if the folder is no search, or one of another network.
-    """
-    config, state = read_run(run)
-    if config.space != skeleton.space.name:
-        raise InputError(
-            f"the search in {run} is of space {config.space!r}, the genotype of "
-            f"{skeleton.space.name!r}: inherit from the search that found it"
-        )
-    if config.partial_channels[-1] != 1:
-        raise InputError(
-            f"the operations of the supernet in {run} saw 1/{config.partial_channels[-1]} of the "
-            "channels: leave --inherit out"
-        )
-    supernet = Supernet(skeleton)
-    weights = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
-    if config.weights == "generated":
-        rng = torch.Generator()  # what it draws is not kept
-        to_generated(supernet, rng, config.kernel_embedding, config.kernel_block)
-    try:
-        supernet.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            f"the supernet in {run} does not fit the data: inherit with the data it was made for"
-        ) from error
-    to_plain(supernet)
-    return supernet
-
-
-@torch.no_grad()
-def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Sets the running statistics of BatchNorm to their means over batches of images."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    network.train()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-    for x in batches:
-        network(x)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ LAYERS = (
     "nas.loop nas.generated nas.keeper",
     "nas.report nas.trainer nas.problem nas.evidence",
     "nas.diagnostics",
-    "nas.recipe nas.examples",
+    "nas.recipe nas.examples nas.inherit",
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.presets nas.methods nas.latency cells.network",
     "nas.weight_config nas.weightnet nas.terms nas.stages",

@@ -29,13 +29,14 @@ from cells.supernet import Supernet
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import Batches, ImageData, load_data
+from nas.inherit import estimate_statistics
 from nas.kernels import to_generated
 from nas.posterior import to_gaussian
 from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining, resolve
 from nas.retrainer import Job, measure_costs, read_state, retrain, retrain_each
 from nas.runs import write_json
 from nas.runtime import Processes
-from nas.trainer import Retrainer, estimate_statistics
+from nas.trainer import Retrainer
 
 ROOT = Path(__file__).parent.parent
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
