@@ -44,7 +44,7 @@ def _read_at_once(args: list[str]) -> int:
     text = take(args, "--at-once")
     if text is None:
         return 1
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal():
         raise InputError(f"at-once must be an integer of at least 1, got {text!r}")
     return int(text)
 

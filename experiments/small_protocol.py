@@ -246,8 +246,12 @@ def protocol(
 
     jobs: dict[Job, Entry] = {}
     for entry in entries:
-        if not (out / f"{entry.name}.json").exists():
-            folder = out / "retrained" / entry.name
+        folder = out / "retrained" / entry.name
+        if (out / f"{entry.name}.json").exists():
+            continue
+        if (folder / "result.json").is_file():  # stopped between the two
+            record(entry, read_config(folder / "result.json"))
+        else:
             jobs[job(entry.genotype, replace(recipe, seeds=entry.seeds), folder)] = entry
     if jobs:
         for done, result in retrain_each(list(jobs), at_once=at_once):
@@ -317,7 +321,7 @@ def _command() -> None:
         "--at-once",
         type=int,
         default=1,
-        help="networks that a GPU trains side by side (default 1; a GiB of its memory for each)",
+        help="networks that a GPU trains side by side (default 1; half a GiB of its memory each)",
     )
     args = parser.parse_args()
     for name in ("share", "search_share"):

@@ -98,7 +98,12 @@ def retrain_each(
 
     Yields:
         Each job when it is done, and what `retrain` returns.
+
+    Raises:
+        InputError: as `retrain`, or if `at_once` is less than 1.
     """
+    if at_once < 1:
+        raise InputError(f"at-once must be at least 1, got {at_once}")
     if not jobs:
         return
     processes = start_processes(jobs[0].config.device)

@@ -89,6 +89,9 @@ def test_what_is_finished_is_only_read(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
+    (tmp_path / "random-0.json").unlink()  # its result is read
+    for file in (tmp_path / "retrained" / "random-0").glob("checkpoint*"):
+        file.unlink()
     (tmp_path / "random-1.json").unlink()
     (tmp_path / "retrained" / "random-1" / "result.json").unlink()
     monkeypatch.setattr(records, "search", None)
