@@ -82,6 +82,22 @@ class SearchSpace:
                 return False
         return True
 
+    def leading_out(self, choices: Sequence[int]) -> set[int]:
+        """Numbers of a cell's edges from whose operations a path of others leads to its output.
+
+        Args:
+            choices: operation of each edge of one cell, column numbers; `none` is no operation.
+        """
+        last = self.num_inputs + self.num_nodes - 1
+        reaching = set(range(self.num_inputs, last + 1)) if self.concat else {last}
+        edges = set()
+        for edge in range(len(self.cell_edges) - 1, -1, -1):
+            source, target = self.cell_edges[edge]
+            if target in reaching and choices[edge] != self.none:
+                edges.add(edge)
+                reaching.add(source)
+        return edges
+
     def first_edge(self, kind: str) -> int:
         """Row at which the edges of one kind of cell begin."""
         return self.kinds.index(kind) * len(self.cell_edges)

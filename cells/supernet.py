@@ -169,6 +169,46 @@ class Supernet(nn.Module):
         one_hot = torch.eye(len(space.ops), dtype=dtype, device=x.device)[list(choices)]
         return self(x, one_hot, choices)
 
+    def used(self, choices: Sequence[int]) -> list[bool]:
+        """Which parameters the logits of a discrete architecture depend on.
+
+        Args:
+            choices: operation of each edge, `num_edges` column numbers.
+
+        Returns:
+            One for each parameter, in order.
+        """
+        space, layers = self.skeleton.space, list(self.body.layers)
+        live = {len(layers) - 1}  # numbers of the layers that matter; the stem has negative ones
+        dead: set[nn.Module] = set()
+        for number in range(len(layers) - 1, -1, -1):
+            layer = layers[number]
+            if number not in live:
+                dead.add(layer)
+            elif isinstance(layer, Cell):
+                rows = range(layer.first_row, layer.first_row + len(space.cell_edges))
+                chosen = [choices[row] for row in rows]
+                edges = space.leading_out(chosen)
+                for edge, mixed in layer.edges.items():
+                    assert isinstance(mixed, MixedEdge)
+                    dead.update(
+                        op
+                        for column, op in enumerate(mixed.ops)
+                        if int(edge) not in edges or column != chosen[int(edge)]
+                    )
+                sources = {space.cell_edges[edge][0] for edge in edges}
+                for source in range(space.num_inputs):
+                    if source in sources:
+                        live.add(number - space.num_inputs + source)
+                    elif space.concat:
+                        dead.add(layer.inputs[source])
+            else:
+                live.add(number - 1)
+        if min(live) >= 0:
+            dead.add(self.body.stem)
+        lost = {id(parameter) for module in dead for parameter in module.parameters()}
+        return [id(parameter) not in lost for parameter in self.parameters()]
+
     def candidates(self) -> Iterator[tuple[int, int, nn.Module]]:
         """Yields (row, column, module) of every candidate in every cell."""
         for layer in self.body.layers:

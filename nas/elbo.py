@@ -20,6 +20,7 @@ from nas.hypernet import Hypernet
 from nas.metrics import accuracy
 from nas.posterior import kl
 from nas.price import Price, additive
+from nas.recorded import Recorded
 from nas.regularise import none
 from nas.relax import Relaxation, edge_shares
 from nas.score import Scored, expected_loss
@@ -98,6 +99,8 @@ class NegativeElbo(nn.Module):
         self.autocast = autocast
         self.shape = shape
         self.kept: Tensor | None = None
+        self.recorded: Recorded | None = None
+        """Recordings of the likelihood at the supernet's own weights, on a GPU."""
         self.multipliers: tuple[Bounds, Tensor] | None = None
         """Bounds on expected costs, and their multipliers (num_bounds,)."""
 
@@ -156,7 +159,12 @@ class NegativeElbo(nn.Module):
         return tables, offsets
 
     def forward(
-        self, sample: Sample, *, even: bool = False, arch_logits: Tensor | None = None
+        self,
+        sample: Sample,
+        *,
+        even: bool = False,
+        arch_logits: Tensor | None = None,
+        own: Sequence[Tensor] | None = None,
     ) -> Terms:
         """Evaluates the bound's terms.
 
@@ -166,6 +174,8 @@ class NegativeElbo(nn.Module):
                 λ's own optimum moves, but the gradients of large λs, which are proportional to λ,
                 do not drown those of small ones where all of them share the hypernetwork's
                 parameters. A λ for a single parameter is so small that all weights are 1.
+            own: the supernet's parameters as they are, or the same without gradient, if the terms
+                are at these and are differentiated once: then recordings may be used.
         """
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)
@@ -181,9 +191,7 @@ class NegativeElbo(nn.Module):
             shares = None
             if edge_logits is not None:
                 shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
-            class_logits = self._class_logits(sample.x, weights, active, shares)
-            nll = F.cross_entropy(class_logits, sample.y)
-            right = accuracy(class_logits.detach(), sample.y)
+            nll, right = self._likelihood(sample.x, sample.y, weights, active, shares, own)
             terms.append(
                 self._terms(
                     nll, right, lam, logits, weights, tables, offsets, sample.arch_kl_price, even
@@ -203,16 +211,39 @@ class NegativeElbo(nn.Module):
             active = tuple(row[n] for row, n in zip(self.kept.tolist(), active, strict=True))
         return full.scatter(-1, columns, weights), active
 
-    def _class_logits(
+    def _likelihood(
         self,
         x: Tensor,
+        y: Tensor,
         weights: Tensor,
         active: Sequence[int] | None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+        shares: Tensor | None,
+        own: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood and accuracy, scalars; for `own` see `forward`."""
+        found = None
+        if self.recorded is not None and own is not None:
+            found = self.recorded(own, x, y, weights, active, shares)
+        return found or self.compute(x, y, weights, active, shares)
+
+    def compute(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weights: Tensor,
+        active: Sequence[int] | None,
+        shares: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood and accuracy of the supernet, scalars.
+
+        Args:
+            x, y: images (batch, channels, height, width) and labels (batch,).
+            weights, active, shares: see `Supernet.forward`.
+        """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            class_logits: Tensor = self.supernet(x, weights, active, shares)
-        return class_logits.float() if class_logits.dtype == torch.bfloat16 else class_logits
+            logits: Tensor = self.supernet(x, weights, active, shares)
+        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+        return F.cross_entropy(logits, y), accuracy(logits.detach(), y)
 
     def _terms(
         self,
@@ -265,9 +296,9 @@ class NegativeElbo(nn.Module):
         nlls, rights = [], []
         one_hots = F.one_hot(choices, self.tables.shape[2]).to(self.tables)
         for cell, one_hot in zip(choices.tolist(), one_hots, strict=True):
-            class_logits = self._class_logits(sample.x, one_hot, cell)
-            nlls.append(F.cross_entropy(class_logits, sample.y))
-            rights.append(accuracy(class_logits, sample.y))
+            nll, right = self._likelihood(sample.x, sample.y, one_hot, cell, None, ())
+            nlls.append(nll)
+            rights.append(right)
         return torch.stack(nlls), torch.stack(rights)
 
     def from_scores(

@@ -111,12 +111,18 @@ class Loop(ABC):
         """The gradient of the training bound with respect to the weights."""
         weights = self.problem.weights
         arch = tuple(parameter.detach() for parameter in self.problem.arch)
-        terms = self.problem.evaluate(train, weights, arch)
+        terms = self.training_terms(train, weights, arch)
         grads = torch.autograd.grad(terms.objective, weights, allow_unused=True)
         averaged = iter(self.processes.average([grad for grad in grads if grad is not None]))
         return Gradient(
             terms.detached(), tuple(None if grad is None else next(averaged) for grad in grads)
         )
+
+    def training_terms(
+        self, train: Any, weights: Sequence[Tensor], arch: Sequence[Tensor]
+    ) -> Terms:
+        """The training bound's terms at the present weights, to be differentiated once."""
+        return self.problem.evaluate(train, weights, arch)
 
     def weight_step(self, gradient: Gradient) -> Terms:
         """Moves the weights along a gradient of the training bound."""

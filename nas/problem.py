@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from nas.latency import MEASURED, measure
 from nas.perturb import random_in_ball
 from nas.posterior import to_gaussian
 from nas.price import PRICES
+from nas.recorded import Recorded
 from nas.regularise import REGULARISERS
 from nas.relax import build_relaxation, temperature
 from nas.runtime import Processes, has_bfloat16, stream
@@ -143,6 +145,8 @@ class Problem:
             *(f"supernet.{name}" for name, _ in self.supernet.named_parameters()),
             *(f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()),
         ]
+        if self.processes.device.type == "cuda" and self.config.weights == "point":
+            self.objective.recorded = Recorded(self.supernet, self.objective.compute)
 
     def replace_supernet(self, supernet: Supernet) -> None:
         """Puts another supernet in the place of this one."""
@@ -333,6 +337,7 @@ class Problem:
         *,
         even: bool = False,
         logits: Tensor | None = None,
+        once: bool = False,
     ) -> Terms:
         """The bound's terms at given weights and architecture parameters.
 
@@ -341,9 +346,14 @@ class Problem:
             arch: one tensor for each parameter of the hypernetwork.
             even: see `NegativeElbo.forward`.
             logits: what is taken for the hypernetwork's; see there.
+            once: whether the weights are the present ones, or these without gradient, and the terms
+                are differentiated no more than once, so that recordings may be used.
         """
         values = dict(zip(self._names, (*weights, *arch), strict=True))
-        options = {"even": even, "arch_logits": logits}
+        options: dict[str, Any] = {"even": even, "arch_logits": logits}
+        if once and self.objective.recorded is not None:
+            values = dict(zip(self._names[len(weights) :], arch, strict=True))
+            options["own"] = weights
         terms: Terms = functional_call(
             self.objective, values, (sample,), options, tie_weights=False
         )

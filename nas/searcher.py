@@ -1,6 +1,7 @@
 """The search for cells: weights and hypernetwork, optimised in turn on two halves of the data."""
 
 import random
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -126,6 +127,12 @@ class Searcher(Loop):
         )
         return train._replace(perturbations=list(found))
 
+    def training_terms(
+        self, train: Sample, weights: Sequence[Tensor], arch: Sequence[Tensor]
+    ) -> Terms:
+        """See `Loop`."""
+        return self.problem.evaluate(train, weights, arch, once=True)
+
     def arch_step(self, train: Sample, val: Sample) -> tuple[Terms, Gradient | None]:
         """Moves the hypernetwork along the hypergradient of the validation bound.
 
@@ -138,7 +145,8 @@ class Searcher(Loop):
         train_terms: list[Terms] = []
 
         def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-            terms = self.problem.evaluate(val, w, a, even=True)
+            once = self.config.order == "first"
+            terms = self.problem.evaluate(val, w, a, even=True, once=once)
             val_terms.append(terms.detached())
             return terms.objective
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import __main__ as bench_main
-from bench import growth, methods, overheads, processes, retraining, steps
+from bench import growth, methods, overheads, processes, retraining, searching, steps
 from bench.worker import Worker, noise, our_step, take_turns
 from nas.methods import METHODS, settled
 from nas.presets import PRESETS
@@ -187,4 +187,22 @@ def test_networks_in_turns_take_as_many_steps_each(
         monkeypatch.setattr(sys, "argv", ["retraining"])
         with pytest.raises(SystemExit):
             retraining.main()
+        assert "torch finds none here" in capsys.readouterr().err
+
+
+def test_searches_are_timed_with_recordings_and_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(searching, "STEPS", 1)
+    config, _ = searching.CASES["nasbench201, weights alone"]
+    small = replace(config, channels=2, num_cells=1, batch_size=4, threads=1)
+    alone = Processes(0, 1, torch.device("cpu"))
+    times = searching.measure({"weights": (small, False), "both": (small, True)}, 1, alone)
+    assert list(times) == ["weights", "both"]
+    assert all(ms > 0 for pair in times.values() for ms in pair)
+    assert searching.table({"both": (24.0, 16.0)}).splitlines()[2] == "| both | 24.0 | 16.0 | 1.5 |"
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(sys, "argv", ["searching"])
+        with pytest.raises(SystemExit):
+            searching.main()
         assert "torch finds none here" in capsys.readouterr().err
