@@ -10,6 +10,7 @@ import torch
 from experiments.nasbench201_searches import LAMS, Laboratory, along_the_dial, base_config
 from experiments.nasbench201_table import LATENCIES, Cell
 from nas.evolution import POPULATION, TOURNAMENT, Evolution
+from nas.finalists import IMAGES as FINALIST_IMAGES
 
 DRAWS = 200
 """Draws of whatever is left to chance, of which the mean counts."""
@@ -52,8 +53,8 @@ def by_parameters(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
 def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
     """Regularised evolution of a front over the trained supernet of our search.
 
-    It scores as many images as our search did after its warm-up; of all cells it has scored, those
-    along the dial are chosen as ours are.
+    It scores as many images as our search did after its warm-up, those of the finalists among them;
+    of all cells it has scored, those along the dial are chosen as ours are.
     """
     name = f"evolved-{cost}-seed{seed}"
 
@@ -63,6 +64,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
         steps = searcher.problem.total_steps - searcher.problem.warmup_steps
         scored = steps // config.arch_every * config.cells_per_step * config.batch_size
+        scored += config.finalists * FINALIST_IMAGES
         start = time.perf_counter()
 
         def score(cell: Cell) -> tuple[float, float]:

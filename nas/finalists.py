@@ -194,9 +194,10 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     """The best cell within each budget.
 
     A supernet has trained its dear cells least and thinks too little of them; they are given a
-    credit, even in log cost. What a cell is worth does not depend on the budget: a smaller one
-    for any of the costs never gives a cell that is dearer in it. Where no cell is within the
-    budget of every cost, it is the one that exceeds it by the smallest factor.
+    credit, even in log cost, but for the dearest part of `BANDS`, where all have the same: there
+    the very dearest would else always be the best. What a cell is worth does not depend on the
+    budget: a smaller one for any of the costs never gives a cell that is dearer in it. Where no
+    cell is within the budget of every cost, it is the one that exceeds it by the smallest factor.
 
     Args:
         losses: (n,) the less, the better; of equals, the cheaper.
@@ -209,7 +210,7 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
     logs = _logs(costs)
     spread = (logs.amax(dim=0) - logs.amin(dim=0)).clamp(min=1e-9)
     position = ((logs - logs.amin(dim=0)) / spread).mean(dim=1)
-    worth = losses - credit(losses, position) * position
+    worth = losses - credit(losses, position) * position.clamp(max=1 - 1 / BANDS)
     ranks = zip(worth.tolist(), *costs.T.tolist(), range(len(losses)), strict=True)
     order = torch.tensor([rank[-1] for rank in sorted(ranks)])
     over = logs[order] - budgets.log()[:, None]  # (m, n, num_costs)

@@ -106,8 +106,11 @@ def test_a_pick_is_the_best_within_its_budget() -> None:
     # Cost is seen to be worth nothing, equals are the cheaper; nothing is within 0.5: the nearest.
     plain = torch.tensor([0.5, 0.6, 0.5, 0.9, 0.5])
     assert pick(plain, costs, budgets).tolist() == [0] * 6
-    # With a credit of 3 · 0.4 from 1 to 100: 0.9, −0.1, −0.32, −0.5, −0.1.
+    # With a credit of 3 · 0.4 from 1 to 100, 0.95 of it at most: 0.9, −0.1, −0.32, −0.44, −0.04.
     seen = torch.tensor([0.9, 0.5, 0.7, 0.7, 1.1])
+    assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
+    # With all of it the dearest would be ahead by 0.0006.
+    seen[4] = 0.702
     assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
 
 
