@@ -20,7 +20,7 @@ LAYERS = (
     "nas.recipe nas.examples nas.inherit",
     "nas.front nas.export nas.draw nas.runs",
     "nas.plot nas.elbo nas.presets nas.methods nas.latency cells.network",
-    "nas.weight_config nas.weightnet nas.terms nas.stages",
+    "nas.weight_config nas.weightnet nas.terms nas.stages nas.recorded",
     "cells.supernet nas.config nas.finalists",
     "nas.method_config",
     "nas.bounds nas.perturb nas.evolution",
