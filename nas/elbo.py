@@ -191,7 +191,7 @@ class NegativeElbo(nn.Module):
             shares = None
             if edge_logits is not None:
                 shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
-            nll, right = self._likelihood(sample.x, sample.y, weights, active, shares, own)
+            nll, right = self.likelihood(sample.x, sample.y, weights, active, shares, own)
             terms.append(
                 self._terms(
                     nll, right, lam, logits, weights, tables, offsets, sample.arch_kl_price, even
@@ -211,35 +211,26 @@ class NegativeElbo(nn.Module):
             active = tuple(row[n] for row, n in zip(self.kept.tolist(), active, strict=True))
         return full.scatter(-1, columns, weights), active
 
-    def _likelihood(
+    def likelihood(
         self,
         x: Tensor,
         y: Tensor,
         weights: Tensor,
         active: Sequence[int] | None,
-        shares: Tensor | None,
-        own: Sequence[Tensor] | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood and accuracy, scalars; for `own` see `forward`."""
-        found = None
-        if self.recorded is not None and own is not None:
-            found = self.recorded(own, x, y, weights, active, shares)
-        return found or self.compute(x, y, weights, active, shares)
-
-    def compute(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weights: Tensor,
-        active: Sequence[int] | None,
-        shares: Tensor | None,
+        shares: Tensor | None = None,
+        own: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood and accuracy of the supernet, scalars.
 
         Args:
             x, y: images (batch, channels, height, width) and labels (batch,).
             weights, active, shares: see `Supernet.forward`.
+            own: see `forward`; without it nothing recorded is used.
         """
+        if self.recorded is not None and own is not None:
+            found = self.recorded(own, x, y, weights, active, shares)
+            if found is not None:
+                return found
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
             logits: Tensor = self.supernet(x, weights, active, shares)
         logits = logits.float() if logits.dtype == torch.bfloat16 else logits
@@ -296,7 +287,7 @@ class NegativeElbo(nn.Module):
         nlls, rights = [], []
         one_hots = F.one_hot(choices, self.tables.shape[2]).to(self.tables)
         for cell, one_hot in zip(choices.tolist(), one_hots, strict=True):
-            nll, right = self._likelihood(sample.x, sample.y, one_hot, cell, None, ())
+            nll, right = self.likelihood(sample.x, sample.y, one_hot, cell, own=())
             nlls.append(nll)
             rights.append(right)
         return torch.stack(nlls), torch.stack(rights)

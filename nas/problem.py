@@ -146,7 +146,7 @@ class Problem:
             *(f"hypernet.{name}" for name, _ in self.hypernet.named_parameters()),
         ]
         if self.processes.device.type == "cuda" and self.config.weights == "point":
-            self.objective.recorded = Recorded(self.supernet, self.objective.compute)
+            self.objective.recorded = Recorded(self.supernet, self.objective.likelihood)
 
     def replace_supernet(self, supernet: Supernet) -> None:
         """Puts another supernet in the place of this one."""
