@@ -13,7 +13,6 @@ from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
 from nas.evolution import POPULATION
 from nas.method_config import MethodConfig
-from nas.relax import RELAXATIONS
 from nas.settings import PRECISIONS, check_choices, read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
@@ -86,9 +85,6 @@ class SearchConfig(MethodConfig):
     trained_cells: str = "lambda"
     """Cells that train the weights after the warm-up: lambda (those of the hypernetwork) or
     prior."""
-    fair_cells: int = 0
-    """Cells in which every edge trains each operation exactly as often as the prior says, round
-    after round, so that none is ahead by chance; 0 draws every cell of the prior by itself."""
     batch_size: int = 64
     """Images per step of each half, over all processes."""
     w_lr: float = 0.025
@@ -152,7 +148,6 @@ class SearchConfig(MethodConfig):
                 "--lam-unit raw, and no cost 'kl'"
             )
         self._check_op_probs()
-        self._check_fair_cells()
         self._check_space()
         if not 0 < self.val_fraction < 1:
             raise InputError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
@@ -201,24 +196,6 @@ class SearchConfig(MethodConfig):
             )
         if not all(p > 0 for p in probs) or abs(sum(probs) - 1) > 1e-6:
             raise InputError(f"op_probs must be positive and add up to 1, got {probs}")
-
-    def _check_fair_cells(self) -> None:
-        if self.fair_cells <= 0:
-            return
-        if not RELAXATIONS[self.relax].sampled:
-            raise InputError(
-                f"fair_cells train one operation per edge at a time, relaxation {self.relax!r} all "
-                "of them: add --relax straight_through, or leave fair_cells out"
-            )
-        if self.keep_ops:
-            raise InputError(
-                "fair_cells are made of all candidates, keep_ops prunes them: leave one out"
-            )
-        if not self.warmup_epochs and self.trained_cells != "prior":
-            raise InputError(
-                "fair_cells concern cells of the prior, and none is trained: add --trained-cells "
-                "prior or --warmup-epochs, or leave fair_cells out"
-            )
 
     def _check_space(self) -> None:
         """Refuses methods that the search space or the costs have no use for."""
@@ -297,7 +274,7 @@ _LEAST: dict[str, float] = {
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
     "bound_levels": 1, "regulariser_price": 0, "threads": 0, "finalists": 0, "grid": 1,
-    "eval_images": 1, "arch_lr_end": 0, "fair_cells": 0,
+    "eval_images": 1, "arch_lr_end": 0,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",

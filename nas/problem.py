@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
@@ -26,7 +25,6 @@ from nas.bounds import Bounds
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.elbo import NegativeElbo, Shape, kl_costs
-from nas.fair import FairCells
 from nas.front import build_front_hypernet
 from nas.kernels import to_generated
 from nas.latency import MEASURED, measure
@@ -123,11 +121,6 @@ class Problem:
             Bounds.read(config.bounds, self.tables, self.skeleton.space) if config.bounds else None
         )
         self.objective = self._objective(len(train), weight_noise)
-        self._fair = None
-        if config.fair_cells:
-            space = self.skeleton.space
-            probs = config.op_probs or (1 / len(space.ops),) * len(space.ops)
-            self._fair = FairCells(space, probs, config.fair_cells, config.seed)
         self.look_up()
 
     def partial(self, stage: int) -> int:
@@ -255,12 +248,8 @@ class Problem:
         generator = stream(config.seed, f"relax/{half}", step)
         rank, world = self.processes.rank, self.processes.world
         noises: list[Tensor | None] = []
-        fair = self._fair if prior and half == "train" else None
-        for number in range(len(lams)):
-            if fair is None:
-                noise = self._noise(len(x) * world, generator, connected=prior)
-            else:
-                noise = self._choosing(fair[step * len(lams) + number])
+        for _ in range(len(lams)):
+            noise = self._noise(len(x) * world, generator, connected=prior)
             if noise is not None and noise.ndim == 3:  # one for each example
                 noise = noise[rank * len(x) : (rank + 1) * len(x)]
             noises.append(None if noise is None else noise.to(device))
@@ -318,11 +307,6 @@ class Problem:
             assert active is not None
             if space.connected(active):
                 return noise
-
-    def _choosing(self, cell: Tensor) -> Tensor:
-        """Noise (edges, ops) with which the prior gives a certain cell, (edges,)."""
-        ops = len(self.skeleton.space.ops)
-        return F.one_hot(cell, ops) - self.objective.prior_logits.cpu()
 
     def likelihoods(self, choices: Tensor, images: int) -> Tensor:
         """Scores discrete cells on validation images, the same for all of them.

@@ -72,15 +72,6 @@ def refused(**values: Any) -> str:
         ({"op_probs": (0.5, 0.5)}, ["op_probs", "5 values, for none, skip_connect", "got 2"]),
         ({"op_probs": (0.5, 0.5, 0.0, 0.0, 0.0)}, ["op_probs must be positive"]),
         ({"op_probs": (0.5, 0.2, 0.2, 0.2, 0.2)}, ["add up to 1"]),
-        ({"fair_cells": 20}, ["fair_cells", "none is trained", "--trained-cells prior"]),
-        (
-            {"fair_cells": 20, "warmup_epochs": 1, "relax": "softmax"},
-            ["fair_cells", "relaxation 'softmax'", "--relax straight_through"],
-        ),
-        (
-            {"fair_cells": 20, "warmup_epochs": 1, "keep_ops": (2,)},
-            ["fair_cells", "keep_ops", "leave one out"],
-        ),
         # finalists from elsewhere
         ({"finalist_source": "evolve"}, ["finalist source 'evolve'", "did you mean 'evolved'"]),
         ({"finalist_source": "random"}, ["finalist_source 'random'", "add --finalists 500"]),
@@ -103,8 +94,8 @@ def refused(**values: Any) -> str:
             "score_lams", "replay", "arch_every",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
-            "warmup_epochs", "threads", "finalists", "fair_cells", "crop_padding", "cutout",
-            "arch_kl", "arch_lr_end", "w_lr_min", "w_momentum", "w_weight_decay",
+            "warmup_epochs", "threads", "finalists", "crop_padding", "cutout", "arch_kl",
+            "arch_lr_end", "w_lr_min", "w_momentum", "w_weight_decay",
             "arch_weight_decay", "arch_beta1", "arch_beta2",
         )),
         *(({name: NAN}, [f"{name} must be at least 0, got nan"]) for name in (

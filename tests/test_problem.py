@@ -13,7 +13,6 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from nas.config import SearchConfig
 from nas.data import ImageData, Split, load_data
-from nas.fair import FairCells
 from nas.posterior import GaussianConv2d, GaussianLinear
 from nas.problem import Problem
 from nas.runtime import Processes
@@ -152,37 +151,6 @@ def test_the_prior_is_followed_and_its_cells_are_connected(digits: ImageData) ->
     assert not problem.sample("train", 22).prior
     always = make(digits, op_probs=probs, trained_cells="prior")
     assert always.sample("train", 50).prior and not always.sample("val", 50).prior
-
-
-def active(problem: Problem, half: str, step: int) -> list[tuple[int, ...]]:
-    """The cells of the prior that a sample's noises give."""
-    sample = problem.sample(half, step)
-    assert sample.prior
-    logits = problem.objective.prior_logits.expand(6, 5)
-    relaxed = [problem.objective.relaxation(logits, each, 0.2) for each in sample.relax_noise]
-    for weights, cell in relaxed:
-        assert torch.equal(weights, F.one_hot(torch.tensor(cell), 5).float())
-    return [cell for _, cell in relaxed]
-
-
-def test_fair_cells_are_trained_one_after_the_other(digits: ImageData) -> None:
-    probs = (0.1, 0.3, 0.2, 0.3, 0.1)
-    changes: dict[str, Any] = {
-        "op_probs": probs, "fair_cells": 10, "lams_per_step": 2, "warmup_epochs": 1, "seed": 3,
-    }  # fmt: skip
-    problem = make(digits, **changes)
-    fair = FairCells(problem.skeleton.space, probs, 10, 3)
-    of_train = [cell for step in range(20) for cell in active(problem, "train", step)]
-    assert of_train == [tuple(fair[number].tolist()) for number in range(40)]
-    # The second of two processes, which goes on in the middle, trains the same cells.
-    other = make(digits, **changes, rank=1, world=2)
-    assert [cell for step in (7, 8) for cell in active(other, "train", step)] == of_train[14:18]
-    # Cells that train no weights are none of the round's.
-    of_val = [cell for step in range(20) for cell in active(problem, "val", step)]
-    assert of_val != of_train
-    assert not problem.sample("train", 22).prior
-    always = make(digits, **(changes | {"trained_cells": "prior", "warmup_epochs": 0}))
-    assert active(always, "train", 60)[0] == tuple(fair[120].tolist())
 
 
 def test_schedules_begin_when_the_warm_up_ends(digits: ImageData) -> None:

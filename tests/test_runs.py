@@ -106,7 +106,6 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "price": {"lam_unit": "raw"},
     "keep_ops": {"keep_ops": (3,)},
     "finalist_source": {"finalists": 100},
-    "fair_cells": {"warmup_epochs": 1},
 }
 
 
