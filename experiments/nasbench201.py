@@ -40,6 +40,9 @@ METHODS: dict[str, Callable[[Laboratory, int, str], dict[str, Any]]] = {
     "evolution on the supernet": evolved,
     "DARTS-CC": darts_cc,
     "DARTS-CC with finalists": partial(darts_cc, finalists=True),
+    "two searches with finalists in common": lambda lab, seed, cost: ours(
+        lab, seed, (cost,), searches=2
+    ),
 }
 
 

@@ -106,33 +106,41 @@ class Laboratory:
         path = self.out / f"warm-{config.warmup_epochs}-of-{config.epochs}-seed{config.seed}.pt"
         costs = ("params",)
         any_lam = replace(config, costs=costs, lam=None, hypernet="gibbs")
-        searcher = self._searcher(any_lam, costs, path)
+        searcher = self._searcher(any_lam, costs, path, config.seed)
         self._advance(searcher, path, config.warmup_epochs)
         return checkpoint.load(path)
 
     def search(
-        self, name: str, config: SearchConfig, costs: Sequence[str], *, share_warmup: bool = True
+        self,
+        name: str,
+        config: SearchConfig,
+        costs: Sequence[str],
+        *,
+        share_warmup: bool = True,
+        fit: int | None = None,
     ) -> tuple[Searcher, float]:
         """Runs a search, or the rest of it.
 
         Args:
             name: of the file that keeps its state.
             costs: names of the benchmark's costs.
+            fit: seed of the networks to which a latency is fitted; that of the search if None.
 
         Returns:
             The finished search, and its minutes with the warm-up.
         """
+        fit = config.seed if fit is None else fit
         priced = tuple("latency" if cost in LATENCIES else cost for cost in costs)
         config = replace(config, costs=priced)
         path = self.out / f"{name}.pt"
         if not path.exists() and share_warmup:
             warm = self.warm(config)
-            searcher = self._searcher(config, costs, path)
+            searcher = self._searcher(config, costs, path, fit)
             searcher.supernet.load_state_dict(warm["supernet"])
             searcher.w_optimizer.load_state_dict(warm["w_optimizer"])
             searcher.step = warm["step"]
             checkpoint.save(path, searcher.state() | {"seconds": warm["seconds"]})
-        searcher = self._searcher(config, costs, path)
+        searcher = self._searcher(config, costs, path, fit)
         seconds = self._advance(searcher, path, config.epochs)
         if config.finalists and searcher.finalists is None:
             start = time.perf_counter()
@@ -141,9 +149,11 @@ class Laboratory:
             checkpoint.save(path, searcher.state() | {"seconds": seconds})
         return searcher, seconds / 60
 
-    def _searcher(self, config: SearchConfig, costs: Sequence[str], path: Path) -> Searcher:
+    def _searcher(
+        self, config: SearchConfig, costs: Sequence[str], path: Path, fit: int
+    ) -> Searcher:
         state = checkpoint.load(path) if path.exists() else None
-        tables = None if state else self.tables(config, costs, config.seed)
+        tables = None if state else self.tables(config, costs, fit)
         return Searcher(config, ALONE, data=self.data, tables=tables, state=state)
 
     def _advance(self, searcher: Searcher, path: Path, epochs: int) -> float:
@@ -222,13 +232,27 @@ def along_the_dial(
     return [tuple(cell) for cell in choices[best].tolist()]
 
 
-def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
-    """One search for all λs."""
+def ours(lab: Laboratory, seed: int, costs: Sequence[str], *, searches: int = 1) -> dict[str, Any]:
+    """One search for all λs.
+
+    Args:
+        searches: with their finalists in common, if more than one; the first is that of `ours`.
+    """
     name = f"front-{'-'.join(costs)}-seed{seed}"
 
     def make() -> dict[str, Any]:
-        config = base_config(seed, lab.data_root)
+        config = replace(base_config(seed, lab.data_root), searches=searches)
         searcher, minutes = lab.search(name, config, costs)
+        if searches > 1:
+            others = []
+            for number in range(1, searches):
+                its_config = replace(config.search_config(number), finalists=0)
+                other, more = lab.search(f"{name}-{number}", its_config, costs, fit=seed)
+                others.append(other)
+                minutes += more
+            start = time.perf_counter()
+            searcher.choose_finalists(others)
+            minutes += (time.perf_counter() - start) / 60
         count = LAMS if len(costs) == 1 else LAMS**2
         front = searcher.front()
         assert front.finalists is not None
@@ -238,7 +262,7 @@ def ours(lab: Laboratory, seed: int, costs: Sequence[str]) -> dict[str, Any]:
         cells = along_the_dial(lab, choices, losses, front.costs_of(choices), costs, unit_lams)
         return lab.result(cells, costs, minutes)
 
-    return lab.part(name, make)
+    return lab.part(name if searches == 1 else f"{name}-of-{searches}", make)
 
 
 def single(lab: Laboratory, seed: int, cost: str, share: float) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import torch
 
 from cells.cost import COSTS, LAM_UNITS
 from cells.errors import InputError, unknown
@@ -13,6 +15,7 @@ from nas.bounds import parse_bound
 from nas.complexity import LambdaRange
 from nas.evolution import POPULATION
 from nas.method_config import MethodConfig
+from nas.runtime import stream
 from nas.settings import PRECISIONS, check_choices, read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
@@ -167,6 +170,17 @@ class SearchConfig(MethodConfig):
 
     def _check_finalists(self) -> None:
         source, count, lams = self.finalist_source, self.finalists, self.lam_range()
+        if self.searches > 1:
+            if not count:
+                raise InputError(
+                    f"{self.searches} searches have nothing but finalists in common: add "
+                    "--finalists 500, or leave --searches out"
+                )
+            if "kl" in self.costs:
+                raise InputError(
+                    "cost 'kl' is that of the weights of one search: leave --searches out, or "
+                    "price another cost"
+                )
         if source == "drawn":
             return
         if not count:
@@ -240,6 +254,15 @@ class SearchConfig(MethodConfig):
             return self.arch_kl
         return self.arch_kl * (self.arch_kl_end / self.arch_kl) ** fraction
 
+    def search_config(self, number: int) -> "SearchConfig":
+        """The settings of one of several searches, from number 1: but for its seed, as of one.
+
+        The run itself is number 0, with the seed of the run.
+        """
+        assert 0 < number < self.searches
+        drawn = torch.randint(2**31, (), generator=stream(self.seed, "search", number))
+        return replace(self, searches=1, seed=int(drawn))
+
     def lam_range(self) -> LambdaRange:
         """The range of λ, one axis per cost.
 
@@ -274,7 +297,7 @@ _LEAST: dict[str, float] = {
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
     "bound_levels": 1, "regulariser_price": 0, "threads": 0, "finalists": 0, "grid": 1,
-    "eval_images": 1, "arch_lr_end": 0,
+    "eval_images": 1, "arch_lr_end": 0, "searches": 1,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",

@@ -64,6 +64,11 @@ class MethodConfig:
     """Where finalists come from: drawn from q(γ|λ); random cells of all costs; evolved, all that a
     regularised evolution of likelihood against cost has scored. `finalists` limits each alike."""
 
+    searches: int = 1
+    """Searches that share the finalists, each with weights and a hypernetwork of its own: cells are
+    drawn from all distributions and scored by the mean likelihood of all supernets. One seed alone
+    ranks cells less surely."""
+
     # Price of complexity
     price: str = "additive"
     """How likelihood and costs make one loss: additive, nll + λ·cost, or product as in FBNet,

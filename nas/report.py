@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def front_rows(front: Front, scores: dict[tuple[int, ...], float]) -> list[dict[
 def write_report(
     folder: Path,
     front: Front,
-    supernet: Supernet,
+    supernets: Sequence[Supernet],
     split: Split,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -101,6 +102,7 @@ def write_report(
     """Scores every cell of the front and writes front.csv, genotypes/, cells/ and front.svg.
 
     Args:
+        supernets: whose accuracies are averaged.
         split: validation images, on the supernet's device.
 
     Returns:
@@ -108,8 +110,12 @@ def write_report(
     """
     lams = front.lam_range.grid(front.config.grid)
     images = draw_part(split, front.config.eval_images, front.config.split_seed)
+    shrunk = front.config.shrink
     scores = {  # in the order of λ, as the rows
-        choices: supernet_accuracy(supernet, choices, images, mean, std, shrunk=front.config.shrink)
+        choices: fmean(
+            supernet_accuracy(supernet, choices, images, mean, std, shrunk=shrunk)
+            for supernet in supernets
+        )
         for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
     }
     rows = front_rows(front, scores)

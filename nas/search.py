@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from nas import checkpoint
+from nas.config import SearchConfig
 from nas.diagnostics import diagnose
 from nas.generated import Generated, read_task
 from nas.report import write_report
-from nas.runs import CHECKPOINT, CONFIG, make_folder, refuse_existing, write_json
+from nas.runs import CHECKPOINT, CONFIG, make_folder, read_run, refuse_existing, write_json
 from nas.runtime import Processes, start_processes, stop_processes
 from nas.searcher import Searcher
 from nas.tune import describe, tuned_rows, write_rows
@@ -48,17 +49,57 @@ def search(
         path = folder
         if state is None:
             path = processes.in_main(begin) or folder  # only the main process writes to it
-        stopped = searcher.run(path)
-        if stopped is not None:
-            if processes.is_main:
-                print(f"stopped at step {searcher.step}; go on with --resume {path}")
-            sys.exit(128 + stopped)
+        _run(searcher, path, path)
         if isinstance(searcher, WeightSearcher):
             processes.in_main(lambda: _report_weights(searcher, path))
         else:
-            _report_cells(searcher, path)
+            _report_cells(searcher, _others(searcher, path), path)
     finally:
         stop_processes()
+
+
+def _run(searcher: Searcher | WeightSearcher, folder: Path, run: Path) -> None:
+    """Searches to the end; leaves the program where a signal stops it.
+
+    Args:
+        folder: of this search.
+        run: of the whole run, which goes on.
+    """
+    stopped = searcher.run(folder)
+    if stopped is not None:
+        if searcher.processes.is_main:
+            which = "" if folder == run else f" of {folder}"
+            print(f"stopped at step {searcher.step}{which}; go on with --resume {run}")
+        sys.exit(128 + stopped)
+
+
+def _others(first: Searcher, run: Path) -> list[Searcher]:
+    """The other searches of a run, finished one after the other, each in a folder of its own."""
+    config, processes = first.config, first.processes
+    others = []
+    for number in range(1, config.searches):
+        folder, its_config = run / "searches" / str(number), config.search_config(number)
+
+        def begin(folder: Path = folder, config: SearchConfig = its_config) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / CONFIG, config.to_dict())
+            print(f"another search, in {folder}")
+
+        state = None
+        if (folder / CHECKPOINT).exists():
+            state = read_run(folder)[1]
+        else:
+            processes.in_main(begin)
+        other = Searcher(
+            its_config,
+            processes,
+            data=first.problem.data,
+            tables=first.problem.tables,
+            state=state,
+        )
+        _run(other, folder, run)
+        others.append(other)
+    return others
 
 
 def _weights(
@@ -86,17 +127,17 @@ def _report_weights(searcher: WeightSearcher, path: Path) -> None:
     print(f"{len(rows)} λs in {path / 'front.csv'}, picture in {path / 'front.svg'}")
 
 
-def _report_cells(searcher: Searcher, path: Path) -> None:
+def _report_cells(searcher: Searcher, others: list[Searcher], path: Path) -> None:
     config, processes = searcher.config, searcher.processes
     if searcher.finalists is None and config.finalists:
-        searcher.choose_finalists()
+        searcher.choose_finalists(others)
         processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
     front = searcher.front()
     rows = processes.in_main(
         lambda: write_report(
             path,
             front,
-            searcher.supernet,
+            [search.supernet for search in (searcher, *others)],
             searcher.problem.val,
             searcher.problem.data.mean,
             searcher.problem.data.std,

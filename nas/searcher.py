@@ -233,14 +233,20 @@ class Searcher(Loop):
         left = None if kept is None else kept.cpu()
         return Front(self.config, self.hypernet, tables, self.finalists, left)
 
-    def choose_finalists(self) -> None:
-        """Finds the finalists and scores them with the weights as they are."""
-        front, count = self.front(), self.config.finalists
+    def choose_finalists(self, others: Sequence["Searcher"] = ()) -> None:
+        """Finds the finalists and scores them with the weights as they are.
+
+        Args:
+            others: finished searches beside this one. Cells are drawn from the distributions of
+                all, and their likelihood is the mean over all supernets.
+        """
+        front, count, searches = self.front(), self.config.finalists, (self, *others)
         generator = stream(self.config.seed, "finalists", 0)
         draws = random.Random(generator.initial_seed())
 
         def nll_of(cells: Tensor) -> Tensor:
-            (nll,) = self.processes.average([self.problem.likelihoods(cells, IMAGES)])
+            each = [search.problem.likelihoods(cells, IMAGES) for search in searches]
+            (nll,) = self.processes.average([torch.stack(each).mean(dim=0)])
             return nll.cpu()
 
         if self.config.finalist_source == "evolved":
@@ -250,7 +256,8 @@ class Searcher(Loop):
             cells = draw_uniform(front.space, count, front.costs_of, draws)
             log_q = torch.zeros(len(cells), dtype=torch.float64)
         else:
-            rule, log_probs = self.config.discretise, front.log_probs(front.lam_range.grid(LAMS))
+            lams, rule = front.lam_range.grid(LAMS), self.config.discretise
+            log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
             cells = draw(front.space, log_probs, rule, count, front.costs_of, generator)
             log_q = mixture(log_probs, cells)
         self.finalists = Finalists(cells, nll_of(cells), log_q)

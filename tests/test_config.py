@@ -81,6 +81,12 @@ def refused(**values: Any) -> str:
             {"finalist_source": "random", "finalists": 9, "lam": (0.5,)},
             ["finalist_source 'random'", "single λ 0.5 of params", "lam_low and lam_high"],
         ),
+        # several searches
+        ({"searches": 2}, ["2 searches", "add --finalists 500"]),
+        (
+            {"searches": 2, "finalists": 9, "costs": ("kl",), "weights": "gaussian"},
+            ["cost 'kl'", "weights of one search", "leave --searches out"],
+        ),
         ({"arch_kl_end": 0.0}, ["positive at both ends, got 0.01 and 0.0"]),
         # numbers
         ({"epochs": 2, "warmup_epochs": 3}, ["warmup_epochs", "at most epochs (2), got 3"]),
@@ -91,7 +97,7 @@ def refused(**values: Any) -> str:
         *(({name: 0}, [f"{name} must be at least 1, got 0"]) for name in (
             "epochs", "batch_size", "lams_per_step", "latency_batch", "grid", "eval_images",
             "channels", "num_cells", "hidden", "rank", "image_size", "shrink", "cells_per_step",
-            "score_lams", "replay", "arch_every",
+            "score_lams", "replay", "arch_every", "searches",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
             "warmup_epochs", "threads", "finalists", "crop_padding", "cutout", "arch_kl",
@@ -240,3 +246,13 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
         temperature(epoch / 50, theirs.temperature, theirs.temperature_end) for epoch in range(50)
     ]
     assert temperatures == pytest.approx([1 - 0.016 * epoch for epoch in range(50)])
+
+
+def test_several_searches_differ_by_their_seeds_alone() -> None:
+    config = SearchConfig(searches=3, finalists=9, seed=7)
+    others = [config.search_config(number) for number in (1, 2)]
+    elsewhere = dataclasses.replace(config, seed=8).search_config(1)
+    seeds = {7, elsewhere.seed, *(other.seed for other in others)}
+    assert len(seeds) == 4 and all(0 <= seed < 2**31 for seed in seeds)
+    assert [dataclasses.replace(other, searches=3, seed=7) for other in others] == [config, config]
+    assert others == [config.search_config(number) for number in (1, 2)]

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cells.cost import CostTable
+from cells.notation import read_genotype
 from cells.space import find_space
 from nas import checkpoint
+from nas.augment import draw_part
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.evolution import POPULATION
@@ -30,6 +33,8 @@ from nas.finalists import (
     pick,
 )
 from nas.front import Front, build_front_hypernet, read_rows
+from nas.report import supernet_accuracy
+from nas.runs import read_run
 from nas.runtime import Processes
 from nas.search import search
 from nas.searcher import Searcher
@@ -386,3 +391,83 @@ def test_a_resumed_search_finds_the_same_finalists(
         assert torch.equal(one, other)
     elsewhere = finish(Searcher(replace(config, seed=1), ALONE, data=digits))
     assert not torch.equal(whole.choices, elsewhere.choices)
+
+
+# ---------------------------------------------------------------- of several searches
+
+
+TWO = replace(CONFIG, grid=5, eval_images=50, searches=2)
+
+
+@pytest.fixture(scope="module")
+def two_searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("two") / "run"
+    search(TWO, run)
+    return run
+
+
+def test_two_searches_share_their_finalists(two_searches: Path) -> None:
+    """One run: both distributions draw, both supernets score, the first search is as alone."""
+    config, run = TWO, two_searches
+    config_1, state_1 = read_run(run / "searches" / "1")
+    assert config_1 == config.search_config(1) and state_1["finalists"] is None
+    first = Searcher(config, ALONE, state=checkpoint.load(run / "checkpoint.pt"))
+    second = Searcher(config_1, ALONE, state=state_1)
+    choices, nll, log_q = Front.load(run).finalists
+    assert len(choices) == 25
+
+    each = [s.problem.likelihoods(choices, 1000) for s in (first, second)]
+    assert not torch.allclose(each[0], each[1], atol=1e-3)
+    torch.testing.assert_close(nll, (each[0] + each[1]) / 2)
+    lams = first.front().lam_range.grid(LAMS)
+    by_search = [s.front().log_probs(lams).exp() for s in (first, second)]
+    probs = [p[:, torch.arange(6)[None], choices].prod(dim=2).mean(dim=0) for p in by_search]
+    torch.testing.assert_close(log_q.exp(), (probs[0] + probs[1]) / 2, rtol=1e-5, atol=1e-12)
+
+    alone = Searcher(replace(config, searches=1), ALONE)
+    while alone.step < alone.problem.total_steps:
+        alone.advance()
+    for one, other in zip(alone.problem.weights, first.problem.weights, strict=True):
+        assert torch.equal(one, other)
+
+    rows = read_rows(run)
+    parts = draw_part(first.problem.val, 50, config.split_seed)
+    mean, std = first.problem.data.mean, first.problem.data.std
+    for row in rows:
+        cell = read_genotype(run / row["file"]).choices()
+        scores = [supernet_accuracy(s.supernet, cell, parts, mean, std) for s in (first, second)]
+        assert row["accuracy"] == pytest.approx(sum(scores) / 2)
+
+
+def test_a_run_that_stopped_in_its_second_search_goes_on(
+    two_searches: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps, advance = [], Searcher.advance
+
+    def interrupted(searcher: Searcher) -> None:
+        advance(searcher)
+        steps.append(searcher.config.seed)
+        if len(steps) == searcher.problem.total_steps + 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Searcher, "advance", interrupted)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        search(TWO, tmp_path / "run")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    run = tmp_path / "run"
+    message = f"stopped at step 3 of {run / 'searches' / '1'}; go on with --resume {run}"
+    assert message in capsys.readouterr().out
+    assert not (run / "front.csv").exists()
+    steps.clear()
+    config, state = read_run(run)
+    search(config, run, state=state)
+    total = Searcher(config, ALONE).problem.total_steps
+    assert steps == [config.search_config(1).seed] * (total - 3)  # the first is not searched again
+    for one, other in zip(
+        Front.load(run).finalists, Front.load(two_searches).finalists, strict=True
+    ):
+        assert torch.equal(one, other)

@@ -17,6 +17,7 @@ from experiments.nasbench201_picture import draw_fronts
 from experiments.nasbench201_rivals import by_parameters, chance, evolved
 from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
 from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
+from nas import checkpoint
 from nas.data import load_data
 from nas.presets import PRESETS
 
@@ -157,6 +158,21 @@ def test_finished_parts_are_only_read(lab: Laboratory, monkeypatch: pytest.Monke
     assert result["distinct"] == len({tuple(cell) for cell in result["cells"]})
     monkeypatch.setattr(lab, "search", None)
     assert ours(lab, 0, ("edgegpu",)) == result
+
+
+def test_two_searches_share_their_finalists(lab: Laboratory) -> None:
+    alone, both = (ours(lab, 0, ("edgegpu",), searches=n) for n in (1, 2))
+    assert len(both["cells"]) == 20 and both["minutes"] > 1.5 * alone["minutes"]
+    assert {p.stem for p in lab.out.glob("front-*.pt") if "previous" not in p.name} == {
+        "front-edgegpu-seed0", "front-edgegpu-seed0-1"
+    }  # fmt: skip
+    # The first is kept as it was alone, the second knows the same latencies.
+    first, second = (
+        checkpoint.load(lab.out / f"front-edgegpu-seed{name}.pt") for name in ("0", "0-1")
+    )
+    assert len(first["finalists"]["choices"]) <= 30 and second["finalists"] is None
+    assert torch.equal(first["tables"]["latency"]["table"], second["tables"]["latency"]["table"])
+    assert second["config"]["seed"] not in (0, first["config"]["seed"])
 
 
 def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:

@@ -106,6 +106,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "price": {"lam_unit": "raw"},
     "keep_ops": {"keep_ops": (3,)},
     "finalist_source": {"finalists": 100},
+    "searches": {"finalists": 100},
 }
 
 
