@@ -53,7 +53,7 @@ def search(
         if isinstance(searcher, WeightSearcher):
             processes.in_main(lambda: _report_weights(searcher, path))
         else:
-            _report_cells(searcher, _others(searcher, path), path)
+            _report_cells(searcher, _others(searcher, path, resumed=state is not None), path)
     finally:
         stop_processes()
 
@@ -73,8 +73,13 @@ def _run(searcher: Searcher | WeightSearcher, folder: Path, run: Path) -> None:
         sys.exit(128 + stopped)
 
 
-def _others(first: Searcher, run: Path) -> list[Searcher]:
-    """The other searches of a run, finished one after the other, each in a folder of its own."""
+def _others(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
+    """The other searches of a run, finished one after the other, each in a folder of its own.
+
+    Args:
+        run: where; in a new run only the main process knows.
+        resumed: whether there may be checkpoints of them.
+    """
     config, processes = first.config, first.processes
     others = []
     for number in range(1, config.searches):
@@ -86,7 +91,7 @@ def _others(first: Searcher, run: Path) -> list[Searcher]:
             print(f"another search, in {folder}")
 
         state = None
-        if (folder / CHECKPOINT).exists():
+        if resumed and (folder / CHECKPOINT).exists():
             state = read_run(folder)[1]
         else:
             processes.in_main(begin)
