@@ -74,6 +74,11 @@ def fill(module: nn.Module, values: dict[str, Any], path: Path) -> None:
         ) from error
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a checkpoint, or, after a kill at the wrong moment, only the one before."""
+    return path.exists() or previous_file(path).exists()
+
+
 def load(path: Path) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU, or the one before it, with a warning, if it is damaged.
 
@@ -81,7 +86,7 @@ def load(path: Path) -> dict[str, Any]:
         InputError: if neither can be used.
     """
     previous = previous_file(path)
-    if not path.exists() and not previous.exists():
+    if not exists(path):
         raise InputError(f"no checkpoint {path}: start the run without resuming")
     state, fault = _read(path)
     if state is None:

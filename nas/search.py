@@ -91,7 +91,7 @@ def _others(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
             print(f"another search, in {folder}")
 
         state = None
-        if resumed and (folder / CHECKPOINT).exists():
+        if resumed and checkpoint.exists(folder / CHECKPOINT):
             state = read_run(folder)[1]
         else:
             processes.in_main(begin)

@@ -103,6 +103,9 @@ def test_killed_at_any_point_the_old_or_new_state_is_there(
     folders = folders_of_a_killed_save(path, {"number": 10}, target, monkeypatch)
     assert len(folders) >= 10
     found = [checkpoint.load(folder / path.name)["number"] for folder in folders]
+    assert all(checkpoint.exists(folder / path.name) for folder in folders)
+    assert not all((folder / path.name).exists() for folder in folders)
+    assert not checkpoint.exists(tmp_path / "elsewhere" / path.name)
     assert found == sorted(found) and set(found) == {saved_before, 10}
     # A run that resumed from there may be killed again, in its own next save.
     for first, old in zip(folders, found, strict=True):
