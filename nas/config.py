@@ -166,21 +166,25 @@ class SearchConfig(MethodConfig):
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must be less than 1, got {getattr(self, name)}")
         self.lam_range()
+        self._check_searches()
         self._check_finalists()
+
+    def _check_searches(self) -> None:
+        if self.searches == 1:
+            return
+        if not self.finalists:
+            raise InputError(
+                f"{self.searches} searches have nothing but finalists in common: add "
+                "--finalists 500, or leave --searches out"
+            )
+        if "kl" in self.costs:
+            raise InputError(
+                "cost 'kl' is that of the weights of one search: leave --searches out, or "
+                "price another cost"
+            )
 
     def _check_finalists(self) -> None:
         source, count, lams = self.finalist_source, self.finalists, self.lam_range()
-        if self.searches > 1:
-            if not count:
-                raise InputError(
-                    f"{self.searches} searches have nothing but finalists in common: add "
-                    "--finalists 500, or leave --searches out"
-                )
-            if "kl" in self.costs:
-                raise InputError(
-                    "cost 'kl' is that of the weights of one search: leave --searches out, or "
-                    "price another cost"
-                )
         if source == "drawn":
             return
         if not count:

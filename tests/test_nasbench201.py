@@ -162,7 +162,7 @@ def test_finished_parts_are_only_read(lab: Laboratory, monkeypatch: pytest.Monke
 
 def test_two_searches_share_their_finalists(lab: Laboratory) -> None:
     alone, both = (ours(lab, 0, ("edgegpu",), searches=n) for n in (1, 2))
-    assert len(both["cells"]) == 20 and both["minutes"] > 1.5 * alone["minutes"]
+    assert len(both["cells"]) == 20 and both["minutes"] > alone["minutes"]
     assert {p.stem for p in lab.out.glob("front-*.pt") if "previous" not in p.name} == {
         "front-edgegpu-seed0", "front-edgegpu-seed0-1"
     }  # fmt: skip
