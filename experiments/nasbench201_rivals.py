@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.nasbench201_searches import LAMS, Laboratory, along_the_dial, base_config
+from experiments.nasbench201_searches import (
+    LAMS,
+    Laboratory,
+    along_the_dial,
+    base_config,
+    searches_of,
+)
 from experiments.nasbench201_table import LATENCIES, Cell
 from nas.evolution import POPULATION, TOURNAMENT, Evolution
 from nas.finalists import IMAGES as FINALIST_IMAGES
+from nas.presets import PRESETS
 
 DRAWS = 200
 """Draws of whatever is left to chance, of which the mean counts."""
@@ -51,28 +58,31 @@ def by_parameters(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
 
 
 def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
-    """Regularised evolution of a front over the trained supernet of our search.
+    """Regularised evolution of a front over the trained supernets of our run.
 
-    It scores as many images as our search did after its warm-up, those of the finalists among them;
-    of all cells it has scored, those along the dial are chosen as ours are.
+    A cell is worth what it is in our choice: its mean likelihood with all supernets and its NASWOT
+    score. Each supernet scores as many images as in our run after its warm-up, those of the
+    finalists among them; of all cells scored, those along the dial are chosen as ours are.
     """
     name = f"evolved-{cost}-seed{seed}"
 
     def make() -> dict[str, Any]:
-        config = base_config(seed, lab.data_root)
-        searcher, _ = lab.search(f"front-params-seed{seed}", config, ("params",))
+        searches, _ = searches_of(lab, seed, ("params",), PRESETS["nasbench201"].searches)
+        config, problem = searches[0].config, searches[0].problem
         table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
-        steps = searcher.problem.total_steps - searcher.problem.warmup_steps
+        steps = problem.total_steps - problem.warmup_steps
         scored = steps // config.arch_every * config.cells_per_step * config.batch_size
         scored += config.finalists * FINALIST_IMAGES
         start = time.perf_counter()
 
         def score(cell: Cell) -> tuple[float, float]:
-            nll = float(searcher.problem.likelihoods(torch.tensor([cell]), IMAGES)[0])
-            return nll, table.total(cell)
+            alone = torch.tensor([cell])
+            nll = [float(search.problem.likelihoods(alone, IMAGES)) for search in searches]
+            worth = config.naswot * float(searches[0].naswot(alone))
+            return sum(nll) / len(nll) - worth, table.total(cell)
 
         evolution = Evolution(
-            searcher.problem.skeleton.space,
+            problem.skeleton.space,
             score,
             FromNumpy(seed),
             population=POPULATION,
@@ -85,7 +95,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         unit_lams = torch.linspace(0, 1, LAMS, dtype=torch.float64)[:, None]
         cells = along_the_dial(lab, choices, scores[:, 0], scores[:, 1:], (cost,), unit_lams)
         own = (time.perf_counter() - start) / 60
-        warm = lab.warm(config)["seconds"] / 60
+        warm = sum(lab.warm(search.config)["seconds"] for search in searches) / 60
         return lab.result(cells, (cost,), warm + own)
 
     return lab.part(name, make)

@@ -45,7 +45,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def base_config(seed: int, data_root: Path, share: float = 1.0) -> SearchConfig:
-    """The settings of our search, on one thread.
+    """The settings of one of our searches, on one thread.
 
     Args:
         share: of the epochs and the finalists, in (0, 1].
@@ -57,6 +57,7 @@ def base_config(seed: int, data_root: Path, share: float = 1.0) -> SearchConfig:
         data_root=str(data_root),
         threads=1,
         device="cpu",
+        searches=1,
         epochs=max(1, round(share * config.epochs)),
         warmup_epochs=max(1, round(share * config.warmup_epochs)),
         finalists=round(share * config.finalists),
@@ -118,6 +119,7 @@ class Laboratory:
         *,
         share_warmup: bool = True,
         fit: int | None = None,
+        choose: bool = True,
     ) -> tuple[Searcher, float]:
         """Runs a search, or the rest of it.
 
@@ -125,6 +127,7 @@ class Laboratory:
             name: of the file that keeps its state.
             costs: names of the benchmark's costs.
             fit: seed of the networks to which a latency is fitted; that of the search if None.
+            choose: find the finalists, if the settings want any.
 
         Returns:
             The finished search, and its minutes with the warm-up.
@@ -142,7 +145,7 @@ class Laboratory:
             checkpoint.save(path, searcher.state() | {"seconds": warm["seconds"]})
         searcher = self._searcher(config, costs, path, fit)
         seconds = self._advance(searcher, path, config.epochs)
-        if config.finalists and searcher.finalists is None:
+        if choose and config.finalists and searcher.finalists is None:
             start = time.perf_counter()
             searcher.choose_finalists()
             seconds += time.perf_counter() - start
@@ -232,37 +235,52 @@ def along_the_dial(
     return [tuple(cell) for cell in choices[best].tolist()]
 
 
-def ours(lab: Laboratory, seed: int, costs: Sequence[str], *, searches: int = 1) -> dict[str, Any]:
-    """One search for all λs.
+def searches_of(
+    lab: Laboratory, seed: int, costs: Sequence[str], count: int
+) -> tuple[list[Searcher], float]:
+    """The searches of one run, finished, and their minutes. The first is a run of one search, too.
 
     Args:
-        searches: with their finalists in common, if more than one; the first is that of `ours`.
+        count: how many there are.
     """
+    config = replace(base_config(seed, lab.data_root), searches=count)
     name = f"front-{'-'.join(costs)}-seed{seed}"
+    searcher, minutes = lab.search(name, config, costs, choose=False)
+    found = [searcher]
+    for number in range(1, count):
+        its_config = config.search_config(number)
+        other, more = lab.search(f"{name}-{number}", its_config, costs, fit=seed, choose=False)
+        found.append(other)
+        minutes += more
+    return found, minutes
+
+
+def ours(
+    lab: Laboratory, seed: int, costs: Sequence[str], *, searches: int | None = None
+) -> dict[str, Any]:
+    """One run for all λs.
+
+    Args:
+        searches: with their finalists in common; as many as in the preset if None.
+    """
+    number = searches or PRESETS["nasbench201"].searches
 
     def make() -> dict[str, Any]:
-        config = replace(base_config(seed, lab.data_root), searches=searches)
-        searcher, minutes = lab.search(name, config, costs)
-        if searches > 1:
-            others = []
-            for number in range(1, searches):
-                its_config = replace(config.search_config(number), finalists=0)
-                other, more = lab.search(f"{name}-{number}", its_config, costs, fit=seed)
-                others.append(other)
-                minutes += more
-            start = time.perf_counter()
-            searcher.choose_finalists(others)
-            minutes += (time.perf_counter() - start) / 60
+        (searcher, *others), minutes = searches_of(lab, seed, costs, number)
+        start = time.perf_counter()
+        searcher.choose_finalists(others)
+        minutes += (time.perf_counter() - start) / 60
         count = LAMS if len(costs) == 1 else LAMS**2
         front = searcher.front()
         assert front.finalists is not None
         choices = front.finalists.choices
-        losses = front.finalists.losses(config.arch_kl_price(1.0))
+        config = searcher.config
+        losses = front.finalists.losses(config.arch_kl_price(1.0), config.naswot)
         unit_lams = front.lam_range.unit(front.lam_range.grid(count))
         cells = along_the_dial(lab, choices, losses, front.costs_of(choices), costs, unit_lams)
         return lab.result(cells, costs, minutes)
 
-    return lab.part(name if searches == 1 else f"{name}-of-{searches}", make)
+    return lab.part(f"front-{'-'.join(costs)}-seed{seed}-of-{number}", make)
 
 
 def single(lab: Laboratory, seed: int, cost: str, share: float) -> dict[str, Any]:
@@ -311,22 +329,34 @@ def darts_cc(lab: Laboratory, seed: int, cost: str, *, finalists: bool = False) 
 
 
 def ranking(lab: Laboratory, seed: int) -> dict[str, Any]:
-    """Kendall's τ of the supernet's validation likelihoods, and of parameters, with the truth."""
+    """Kendall's τ with the truth, on random cells, of all that may rank them.
+
+    The validation likelihood with one supernet, with all of a run, and with their NASWOT scores
+    added as in the choice of finalists; parameters.
+    """
 
     def make() -> dict[str, Any]:
-        searcher, _ = lab.search(
-            f"front-params-seed{seed}", base_config(seed, lab.data_root), ("params",)
-        )
+        count = PRESETS["nasbench201"].searches
+        searches, _ = searches_of(lab, seed, ("params",), count)
         numbers = np.random.default_rng(seed).choice(15625, RANKED, replace=False)
-        cells = [lab.benchmark.cells[n] for n in numbers]
-        nll = searcher.problem.likelihoods(torch.tensor(cells), RANKED_IMAGES).numpy()
-        truth, params = lab.benchmark.accuracy[numbers], lab.benchmark.costs["params"][numbers]
+        cells = torch.tensor([lab.benchmark.cells[n] for n in numbers])
+        nll = torch.stack([s.problem.likelihoods(cells, RANKED_IMAGES) for s in searches]).numpy()
+        naswot = searches[0].naswot(cells).numpy()
+        ranked = {
+            "one supernet": -nll[0],
+            "all supernets": -nll.mean(axis=0),
+            "with NASWOT": searches[0].config.naswot * naswot - nll.mean(axis=0),
+            "NASWOT alone": naswot,
+            "parameters": lab.benchmark.costs["params"][numbers],
+        }
+        truth = lab.benchmark.accuracy[numbers]
         good = truth > 90
         return {
-            "tau": float(kendalltau(-nll, truth).statistic),
-            "tau_above_90": float(kendalltau(-nll[good], truth[good]).statistic),
-            "tau_params": float(kendalltau(params, truth).statistic),
-            "tau_params_above_90": float(kendalltau(params[good], truth[good]).statistic),
+            name: [
+                float(kendalltau(values, truth).statistic),
+                float(kendalltau(values[good], truth[good]).statistic),
+            ]
+            for name, values in ranked.items()
         }
 
-    return lab.part(f"ranking-seed{seed}", make)
+    return lab.part(f"taus-seed{seed}", make)

@@ -64,10 +64,12 @@ SEARCH = replace(
     shrink=1,
     epochs=50,
     warmup_epochs=45,
-    # What is on record was searched with the preset's former κ and number of finalists.
+    # What is on record was searched with the preset's former κ and finalists.
     arch_kl=0.02,
     arch_kl_end=0.006,
     finalists=500,
+    naswot=0.0,
+    searches=1,
     # As in the preset, a quarter of the operations are skips and two in three convolutions; as many
     # edges are absent as a node with two inputs leaves out.
     op_probs=(0.43, 0.04, 0.04, 0.14, 0.0875, 0.0875, 0.0875, 0.0875),

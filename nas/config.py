@@ -175,12 +175,12 @@ class SearchConfig(MethodConfig):
         if not self.finalists:
             raise InputError(
                 f"{self.searches} searches have nothing but finalists in common: add "
-                "--finalists 500, or leave --searches out"
+                "--finalists 500, or --searches 1"
             )
         if "kl" in self.costs:
             raise InputError(
-                "cost 'kl' is that of the weights of one search: leave --searches out, or "
-                "price another cost"
+                "cost 'kl' is that of the weights of one search: add --searches 1, or price "
+                "another cost"
             )
 
     def _check_finalists(self) -> None:
@@ -301,7 +301,7 @@ _LEAST: dict[str, float] = {
     "epochs": 1, "warmup_epochs": 0, "batch_size": 1, "w_lr_min": 0, "w_momentum": 0,
     "w_weight_decay": 0, "arch_beta1": 0, "arch_beta2": 0, "arch_weight_decay": 0,
     "bound_levels": 1, "regulariser_price": 0, "threads": 0, "finalists": 0, "grid": 1,
-    "eval_images": 1, "arch_lr_end": 0, "searches": 1,
+    "eval_images": 1, "arch_lr_end": 0, "searches": 1, "naswot": 0,
 }  # fmt: skip
 _POSITIVE = (
     "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",

@@ -31,8 +31,6 @@ LAMS = 200
 """λs whose distributions they are drawn from, evenly spaced."""
 DRAWS, BANDS = 20, 20
 """Draws for each finalist; parts of the range of log cost, with as many finalists in each."""
-CREDIT = 3.0
-"""Credit for cost, as a multiple of what the whole range of costs is seen to be worth."""
 LEAST = 1e-3
 """Smallest cost that is told from nothing, as a share of the largest."""
 
@@ -47,18 +45,27 @@ class Finalists(NamedTuple):
     log_q: Tensor
     """(n,) log-probabilities under the mixture of all λs' distributions; zeros for cells that were
     not drawn from it."""
+    naswot: Tensor
+    """(n,) scores of `nas.naswot`; zeros if they have no price."""
 
-    def losses(self, arch_kl_price: float) -> Tensor:
-        """What is minimised within a budget: −log p − κ log q, (n,), nats per example.
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "Finalists":
+        """Reads what a checkpoint keeps; before there was NASWOT, its scores are zeros."""
+        return cls(**{"naswot": torch.zeros_like(state["nll"])} | state)
+
+    def losses(self, arch_kl_price: float, naswot_price: float) -> Tensor:
+        """What is minimised within a budget: −log p − κ log q − ω·naswot, (n,), nats per example.
 
         The best q(γ|λ) is proportional to exp(−(nll + λ·cost) / κ). So −κ log q is, for cells of
         like cost, the hypernetwork's estimate of the likelihood from all cells that it has seen,
-        and makes up for the chance in the score of a single one.
+        and makes up for the chance in the score of a single one. The last term is the logarithm of
+        a prior: what is known of a cell before any training.
 
         Args:
             arch_kl_price: κ at the end of the search.
+            naswot_price: ω, nats per example for one unit of the score.
         """
-        return self.nll - arch_kl_price * self.log_q
+        return self.nll - arch_kl_price * self.log_q - naswot_price * self.naswot
 
 
 def draw(
@@ -124,24 +131,27 @@ def evolve(
     space: SearchSpace,
     count: int,
     costs_of: Callable[[Tensor], Tensor],
-    nll_of: Callable[[Tensor], Tensor],
+    finalists_of: Callable[[Tensor], Finalists],
+    naswot_price: float,
     generator: random.Random,
 ) -> Finalists:
-    """All cells that an evolution towards likelihood and low costs has scored.
+    """All cells that an evolution towards small losses and low costs has scored.
 
     Args:
         count: how many it scores, random ones of its beginning among them.
         costs_of: costs (n, num_costs) float64, >= 0, of cells (n, edges).
-        nll_of: negative log-likelihoods (n,) of cells (n, edges).
+        finalists_of: cells (n, edges) with their scores.
+        naswot_price: ω, nats per example for one unit of the NASWOT score.
     """
+    found: list[Finalists] = []
 
     def score(cell: Cell) -> tuple[float, ...]:
         alone = torch.tensor([cell])
-        return float(nll_of(alone)), *costs_of(alone)[0].tolist()
+        found.append(finalists_of(alone))
+        return float(found[-1].losses(0.0, naswot_price)), *costs_of(alone)[0].tolist()
 
-    scores = Evolution(space, score, generator).run(count)
-    nll = torch.tensor([loss for loss, *_ in scores.values()], dtype=torch.float64)
-    return Finalists(torch.tensor(list(scores)), nll, torch.zeros_like(nll))
+    Evolution(space, score, generator).run(count)
+    return Finalists(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _of_all_costs(costs: Tensor, order: Tensor, count: int) -> list[int]:
@@ -223,13 +233,12 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
 def credit(losses: Tensor, position: Tensor) -> float:
     """Nats per example that the dearest cell is given over the cheapest.
 
-    `CREDIT` times what the supernet sees in cost: by how much the best of all cells beats the best
-    of the cheapest part of `BANDS`. The factor was chosen on NAS-Bench-201
-    (docs/results/fronts.md); from 2.5 to 4 it does about the same.
+    As much as is seen to be gained by cost: by how much the best of all cells beats the best of the
+    cheapest part of `BANDS`.
 
     Args:
         losses: (n,).
         position: (n,) in [0, 1], from the cheapest to the dearest.
     """
     cheap = losses[position < float(position.min()) + 1 / BANDS]
-    return CREDIT * float(cheap.min() - losses.min())
+    return float(cheap.min() - losses.min())

@@ -79,7 +79,7 @@ class Front:
         hypernet = build_front_hypernet(config, tables)
         checkpoint.fill(hypernet, state["hypernet"], path)
         scored = state.get("finalists")
-        finalists = Finalists(**scored) if scored else None
+        finalists = Finalists.from_state(scored) if scored else None
         return cls(config, hypernet, tables, finalists, state.get("kept"))
 
     @cached_property
@@ -131,7 +131,7 @@ class Front:
         if self.finalists is None:
             return self.likely(lams)
         choices = self.finalists.choices
-        losses = self.finalists.losses(self.config.arch_kl_price(1.0))
+        losses = self.finalists.losses(self.config.arch_kl_price(1.0), self.config.naswot)
         if self.bounds is not None:
             inside = self.bounds.hold(choices)
             if not inside.any():

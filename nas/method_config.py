@@ -63,6 +63,9 @@ class MethodConfig:
     finalist_source: str = "drawn"
     """Where finalists come from: drawn from q(γ|λ); random cells of all costs; evolved, all that a
     regularised evolution of likelihood against cost has scored. `finalists` limits each alike."""
+    naswot: float = 0.15
+    """What one unit of a finalist's NASWOT score is worth, in nats per example; 0 for nothing. The
+    score tells, without training, how differently a cell's network responds to different images."""
 
     searches: int = 1
     """Searches that share the finalists, each with weights and a hypernetwork of its own: cells are

@@ -53,11 +53,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "hypernetworks": {**SAMPLED, "weights": "generated"},
     "random-search": {
         **SAMPLED, "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
-        "finalist_source": "random",
+        "finalist_source": "random", "naswot": 0.0,
     },
     "evolution": {
         **SAMPLED, "hypernet": "constant", "trained_cells": "prior", "finalists": 200,
-        "finalist_source": "evolved",
+        "finalist_source": "evolved", "naswot": 0.0,
     },
     "gibbs": {**SAMPLED, "hypernet": "gibbs"},
 }  # fmt: skip

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cells.cost import CostTable
-from nas import bilevel
+from nas import bilevel, naswot
+from nas.augment import draw_part, evaluation_batches, shrink
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.elbo import entropy
@@ -244,23 +245,37 @@ class Searcher(Loop):
         generator = stream(self.config.seed, "finalists", 0)
         draws = random.Random(generator.initial_seed())
 
-        def nll_of(cells: Tensor) -> Tensor:
+        def finalists_of(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
             each = [search.problem.likelihoods(cells, IMAGES) for search in searches]
             (nll,) = self.processes.average([torch.stack(each).mean(dim=0)])
-            return nll.cpu()
+            log_q = torch.zeros(len(cells), dtype=torch.float64) if log_q is None else log_q
+            return Finalists(cells, nll.cpu(), log_q, self.naswot(cells))
 
         if self.config.finalist_source == "evolved":
-            self.finalists = evolve(front.space, count, front.costs_of, nll_of, draws)
-            return
-        if self.config.finalist_source == "random":
-            cells = draw_uniform(front.space, count, front.costs_of, draws)
-            log_q = torch.zeros(len(cells), dtype=torch.float64)
+            price = self.config.naswot
+            self.finalists = evolve(front.space, count, front.costs_of, finalists_of, price, draws)
+        elif self.config.finalist_source == "random":
+            self.finalists = finalists_of(draw_uniform(front.space, count, front.costs_of, draws))
         else:
             lams, rule = front.lam_range.grid(LAMS), self.config.discretise
             log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
             cells = draw(front.space, log_probs, rule, count, front.costs_of, generator)
-            log_q = mixture(log_probs, cells)
-        self.finalists = Finalists(cells, nll_of(cells), log_q)
+            self.finalists = finalists_of(cells, mixture(log_probs, cells))
+
+    def naswot(self, cells: Tensor) -> Tensor:
+        """NASWOT scores (n,) of cells (n, edges), each process its share; zeros without a price."""
+        scores = torch.zeros(len(cells), dtype=torch.float64)
+        if not self.config.naswot:
+            return scores
+        problem, rank, world = self.problem, self.processes.rank, self.processes.world
+        part = draw_part(problem.val, naswot.IMAGES, self.config.split_seed)
+        data = problem.data
+        x, _ = next(evaluation_batches(part, len(part), data.mean, data.std))
+        x = shrink(x, self.config.shrink)
+        mine = cells[rank::world]
+        scores[rank::world] = naswot.scores(problem.skeleton, mine, x, self.config.seed)
+        (mean,) = self.processes.average([scores])
+        return world * mean
 
     def end_epoch(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""
@@ -334,7 +349,7 @@ class Searcher(Loop):
         self.arch_optimizer.load_state_dict(state["arch_optimizer"])
         self.memory = [Scored(**scores) for scores in state["memory"]]
         scored = state.get("finalists")
-        self.finalists = Finalists(**scored) if scored else None
+        self.finalists = Finalists.from_state(scored) if scored else None
 
     def postfix(self) -> str:
         ends = self.ends()

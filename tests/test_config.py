@@ -82,10 +82,10 @@ def refused(**values: Any) -> str:
             ["finalist_source 'random'", "single λ 0.5 of params", "lam_low and lam_high"],
         ),
         # several searches
-        ({"searches": 2}, ["2 searches", "add --finalists 500"]),
+        ({"searches": 2}, ["2 searches", "add --finalists 500, or --searches 1"]),
         (
             {"searches": 2, "finalists": 9, "costs": ("kl",), "weights": "gaussian"},
-            ["cost 'kl'", "weights of one search", "leave --searches out"],
+            ["cost 'kl'", "weights of one search", "--searches 1"],
         ),
         ({"arch_kl_end": 0.0}, ["positive at both ends, got 0.01 and 0.0"]),
         # numbers

@@ -15,14 +15,13 @@ from torch import Tensor
 from cells.cost import CostTable
 from cells.notation import read_genotype
 from cells.space import find_space
-from nas import checkpoint
-from nas.augment import draw_part
+from nas import checkpoint, naswot
+from nas.augment import draw_part, normalise
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
 from nas.evolution import POPULATION
 from nas.finalists import (
     BANDS,
-    CREDIT,
     LAMS,
     Finalists,
     credit,
@@ -97,11 +96,11 @@ def test_the_dial_is_even_in_log_cost() -> None:
     assert dial(unit_lams, costs).flatten().tolist() == pytest.approx(wanted)
 
 
-def test_credit_is_a_multiple_of_what_cost_is_seen_to_be_worth() -> None:
+def test_credit_is_what_cost_is_seen_to_be_worth() -> None:
     position = torch.tensor([0.0, 0.04, 0.5, 1.0], dtype=torch.float64)
     nll = torch.tensor([0.9, 0.8, 0.5, 0.7], dtype=torch.float64)
-    assert credit(nll, position) == pytest.approx(CREDIT * (0.8 - 0.5))
-    assert credit(-position, position) == pytest.approx(CREDIT * 0.96)
+    assert credit(nll, position) == pytest.approx(0.8 - 0.5)
+    assert credit(-position, position) == pytest.approx(0.96)
     assert credit(position, position) == 0.0  # nothing is seen in it
 
 
@@ -111,11 +110,11 @@ def test_a_pick_is_the_best_within_its_budget() -> None:
     # Cost is seen to be worth nothing, equals are the cheaper; nothing is within 0.5: the nearest.
     plain = torch.tensor([0.5, 0.6, 0.5, 0.9, 0.5])
     assert pick(plain, costs, budgets).tolist() == [0] * 6
-    # With a credit of 3 · 0.4 from 1 to 100, 0.95 of it at most: 0.9, −0.1, −0.32, −0.44, −0.04.
-    seen = torch.tensor([0.9, 0.5, 0.7, 0.7, 1.1])
+    # With a credit of 0.4 from 1 to 100, 0.95 of it at most: 0.9, 0.3, 0.21, 0.17, 0.32.
+    seen = torch.tensor([0.9, 0.5, 0.55, 0.55, 0.7])
     assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
-    # With all of it the dearest would be ahead by 0.0006.
-    seen[4] = 0.702
+    # With all of it the dearest would be ahead by 0.0001.
+    seen[4] = 0.5508
     assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
 
 
@@ -154,10 +153,14 @@ def test_a_smaller_budget_for_one_cost_never_raises_it(seed: int) -> None:
 
 def test_likely_cells_are_believed_more() -> None:
     found = Finalists(
-        torch.zeros(2, 6).long(), torch.tensor([1.0, 1.1]), torch.tensor([-30.0, -10.0])
+        torch.zeros(2, 6).long(),
+        torch.tensor([1.0, 1.1]),
+        torch.tensor([-30.0, -10.0]),
+        torch.tensor([9.0, 8.5]),
     )
-    assert found.losses(0.0).argmin() == 0 and found.losses(0.006).argmin() == 1
-    assert found.losses(0.006).tolist() == pytest.approx([1.18, 1.16])
+    assert found.losses(0.0, 0.0).argmin() == 0 and found.losses(0.006, 0.0).argmin() == 1
+    assert found.losses(0.006, 0.0).tolist() == pytest.approx([1.18, 1.16])
+    assert found.losses(0.006, 0.1).tolist() == pytest.approx([0.28, 0.31])
 
 
 # ---------------------------------------------------------------- from elsewhere
@@ -202,22 +205,28 @@ def test_evolved_finalists_are_all_that_was_scored() -> None:
     scored = []
 
     def nll_of(choices: Tensor) -> Tensor:
-        scored.append(tuple(choices[0].tolist()))
-        value = losses[torch.arange(6), choices].sum(dim=1)
-        return value - 0.3 * prices(choices)[:, 0].sqrt()
+        return losses[torch.arange(6), choices].sum(dim=1)
 
-    found = evolve(NB201, 600, prices, nll_of, random.Random(0))
+    def value_of(choices: Tensor) -> Tensor:
+        return nll_of(choices) - 0.3 * prices(choices)[:, 0].sqrt()
+
+    def finalists_of(choices: Tensor) -> Finalists:
+        scored.append(tuple(choices[0].tolist()))
+        zeros = torch.zeros(len(choices), dtype=torch.float64)
+        return Finalists(choices, nll_of(choices), zeros, prices(choices)[:, 0].sqrt())
+
+    found = evolve(NB201, 600, prices, finalists_of, 0.3, random.Random(0))
     assert [tuple(cell) for cell in found.choices.tolist()] == scored and len(set(scored)) == 600
-    assert not found.log_q.any() and torch.equal(found.losses(0.02), found.nll)
     torch.testing.assert_close(found.nll, nll_of(found.choices))
+    torch.testing.assert_close(found.losses(0.02, 0.3), value_of(found.choices))
 
     every = connected_cells()
     budgets = dial(torch.linspace(0, 1, 10, dtype=torch.float64)[:, None], prices(every))
 
     def best(cells: Tensor) -> Tensor:
-        """Least nll within each budget, (10,)."""
+        """Least value within each budget, (10,)."""
         fits = prices(cells)[:, 0] <= budgets * (1 + 1e-9)
-        return torch.where(fits, nll_of(cells), torch.inf).amin(dim=1)
+        return torch.where(fits, value_of(cells), torch.inf).amin(dim=1)
 
     behind = best(found.choices) - best(every)
     chance = best(draw_uniform(NB201, 600, prices, random.Random(0))) - best(every)
@@ -250,7 +259,7 @@ def searcher(digits: ImageData) -> Searcher:
 def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     """One cell at a time gives what all at once give; the supernet stays as it is."""
     before = {k: v.clone() for k, v in searcher.supernet.state_dict().items()}
-    choices, nll, log_q = searcher.finalists
+    choices, nll, log_q, _ = searcher.finalists
     assert len(choices) == len(nll) <= 25 and nll.dtype == torch.float64
     alone = torch.cat([searcher.problem.likelihoods(cell[None], 1000) for cell in choices[:4]])
     torch.testing.assert_close(alone, nll[:4])
@@ -262,6 +271,29 @@ def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     assert not torch.allclose(few, nll[:4], atol=1e-4)
     after = searcher.supernet.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_naswot_scores_stand_beside_likelihoods(digits: ImageData) -> None:
+    """Those of the run's own images and sizes; without a price they are not looked at."""
+    choices = torch.tensor([[3] * 6, [1] * 6, [3, 1, 0, 2, 1, 4]])
+    made = Searcher(replace(CONFIG, space="nasbench201"), ALONE, data=digits)
+    part = draw_part(made.problem.val, 64, CONFIG.split_seed)
+    x = normalise(part.images, digits.mean, digits.std)
+    wanted = naswot.scores(made.problem.skeleton, choices, x, CONFIG.seed)
+    assert torch.equal(made.naswot(choices), wanted) and float(wanted.diff().abs().min()) > 0.01
+    free = Searcher(replace(CONFIG, space="nasbench201", naswot=0.0), ALONE, data=digits)
+    assert not free.naswot(choices).any()
+
+
+def test_a_price_for_naswot_moves_the_choice() -> None:
+    config = replace(CONFIG, space="nasbench201", lam_low=(0.1,), lam_high=(1.0,))
+    tables = {"params": CostTable("params", 1.0, PRICES.clone())}
+    cells = torch.tensor([[3, 1, 0, 1, 1, 1], [1, 3, 0, 1, 1, 1]])
+    found = Finalists(cells, torch.tensor([0.50, 0.53]), torch.zeros(2), torch.tensor([9.0, 9.5]))
+    for price, best in ((0.0, 0), (0.05, 0), (0.07, 1)):
+        hypernet = build_front_hypernet(config, tables)
+        front = Front(replace(config, naswot=price), hypernet, tables, found)
+        assert front.choices(front.lam_range.grid(2)).tolist() == [cells[best].tolist()] * 2
 
 
 def test_the_front_chooses_among_finalists(searcher: Searcher) -> None:
@@ -290,6 +322,9 @@ def test_finalists_survive_a_checkpoint(
     state = checkpoint.load(tmp_path / "checkpoint.pt")
     again = Searcher(CONFIG, ALONE, data=digits, state=state)
     assert torch.equal(again.front().choices(lams), wanted)
+    del state["finalists"]["naswot"]  # as before there were such scores
+    older = Searcher(CONFIG, ALONE, data=digits, state=state).finalists
+    assert older is not None and torch.equal(older.naswot, torch.zeros_like(older.nll))
     del state["finalists"]  # as before there were any
     old = Searcher(CONFIG, ALONE, data=digits, state=state)
     assert old.finalists is None
@@ -305,7 +340,10 @@ def test_a_single_lam_asks_for_what_its_hypernetwork_likes() -> None:
             parameter.copy_(5.0 * torch.nn.functional.one_hot(likely, 5).reshape(parameter.shape))
     cells = torch.tensor([[3, 3, 3, 3, 3, 3], [3, 1, 0, 1, 2, 0], [1, 1, 1, 1, 1, 1]])
     front = Front(
-        config, hypernet, tables, Finalists(cells, torch.tensor([0.1, 0.9, 0.5]), torch.zeros(3))
+        config,
+        hypernet,
+        tables,
+        Finalists(cells, torch.tensor([0.1, 0.6, 0.5]), torch.zeros(3), torch.zeros(3)),
     )
     lams = config.lam_range().grid(1)
     assert float(front.budgets(lams)) == 11.0
@@ -413,7 +451,7 @@ def test_two_searches_share_their_finalists(two_searches: Path) -> None:
     assert config_1 == config.search_config(1) and state_1["finalists"] is None
     first = Searcher(config, ALONE, state=checkpoint.load(run / "checkpoint.pt"))
     second = Searcher(config_1, ALONE, state=state_1)
-    choices, nll, log_q = Front.load(run).finalists
+    choices, nll, log_q, _ = Front.load(run).finalists
     assert len(choices) == 25
 
     each = [s.problem.likelihoods(choices, 1000) for s in (first, second)]

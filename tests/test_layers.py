@@ -18,7 +18,7 @@ LAYERS = (
     "nas.report nas.trainer nas.problem nas.evidence",
     "nas.diagnostics",
     "nas.recipe nas.examples nas.inherit",
-    "nas.front nas.export nas.draw nas.runs",
+    "nas.front nas.export nas.draw nas.runs nas.naswot",
     "nas.plot nas.elbo nas.presets nas.methods nas.latency cells.network",
     "nas.weight_config nas.weightnet nas.terms nas.stages nas.recorded",
     "cells.supernet nas.config nas.finalists",
