@@ -221,10 +221,13 @@ class Loop(ABC):
 
     # ---------------------------------------------------------------- the run
 
-    def run(self, folder: Path) -> int | None:
+    def run(self, folder: Path, *, show: bool = True) -> int | None:
         """Searches to the end, or until SIGINT or SIGTERM.
 
         Writes `metrics.jsonl` and a checkpoint after every epoch and before leaving.
+
+        Args:
+            show: show progress.
 
         Returns:
             The signal that stopped the search, or None.
@@ -240,7 +243,7 @@ class Loop(ABC):
             total=self.problem.total_steps,
             initial=self.step,
             unit="step",
-            disable=not main,
+            disable=not (main and show),
             mininterval=0.2 if sys.stderr.isatty() else 20,
         )
         start = time.perf_counter()

@@ -70,7 +70,7 @@ class MethodConfig:
     searches: int = 1
     """Searches that share the finalists, each with weights and a hypernetwork of its own: cells are
     drawn from all distributions and scored by the mean likelihood of all supernets. One seed alone
-    ranks cells less surely."""
+    ranks cells less surely. With threads set, they run side by side, a process each."""
 
     # Price of complexity
     price: str = "additive"

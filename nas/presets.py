@@ -86,6 +86,7 @@ PRESETS: dict[str, SearchConfig] = {
         score_lams=32,
         finalists=1000,
         searches=2,
+        threads=1,
         epochs=45,
         warmup_epochs=40,
         op_probs=(0.1, 0.25, 0.2, 0.35, 0.1),

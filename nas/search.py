@@ -1,16 +1,22 @@
 """The run of a search: from its settings to the folder it leaves."""
 
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nas import checkpoint
-from nas.config import SearchConfig
 from nas.diagnostics import diagnose
 from nas.generated import Generated, read_task
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, read_run, refuse_existing, write_json
-from nas.runtime import Processes, start_processes, stop_processes
+from nas.runtime import Processes, StopSignal, start_processes, stop_processes
 from nas.searcher import Searcher
 from nas.tune import describe, tuned_rows, write_rows
 from nas.variational import WeightSearcher
@@ -49,11 +55,14 @@ def search(
         path = folder
         if state is None:
             path = processes.in_main(begin) or folder  # only the main process writes to it
-        _run(searcher, path, path)
         if isinstance(searcher, WeightSearcher):
+            _run(searcher, path, path)
             processes.in_main(lambda: _report_weights(searcher, path))
         else:
-            _report_cells(searcher, _others(searcher, path, resumed=state is not None), path)
+            resumed = state is not None
+            with _beside(searcher, path, resumed=resumed) as begun:
+                _run(searcher, path, path)
+            _report_cells(searcher, _others(searcher, path, resumed=resumed or begun), path)
     finally:
         stop_processes()
 
@@ -73,38 +82,101 @@ def _run(searcher: Searcher | WeightSearcher, folder: Path, run: Path) -> None:
         sys.exit(128 + stopped)
 
 
-def _others(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
-    """The other searches of a run, finished one after the other, each in a folder of its own.
+def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[Searcher, Path]:
+    """One of the other searches of a run, as far as it has come, and its folder.
 
     Args:
         run: where; in a new run only the main process knows.
-        resumed: whether there may be checkpoints of them.
+        resumed: whether there may be a checkpoint of it.
     """
-    config, processes = first.config, first.processes
+    folder, config = run / "searches" / str(number), first.config.search_config(number)
+    state = None
+    if resumed and checkpoint.exists(folder / CHECKPOINT):
+        state = read_run(folder)[1]
+    data, tables = first.problem.data, first.problem.tables
+    other = Searcher(config, first.processes, data=data, tables=tables, state=state)
+
+    def begin() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG, config.to_dict())
+        checkpoint.save(folder / CHECKPOINT, other.state())
+        print(f"another search, in {folder}")
+
+    if state is None:
+        first.processes.in_main(begin)
+    return other, folder
+
+
+def _others(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
+    """The other searches of a run, finished one after the other, as far as they are not."""
     others = []
-    for number in range(1, config.searches):
-        folder, its_config = run / "searches" / str(number), config.search_config(number)
-
-        def begin(folder: Path = folder, config: SearchConfig = its_config) -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / CONFIG, config.to_dict())
-            print(f"another search, in {folder}")
-
-        state = None
-        if resumed and checkpoint.exists(folder / CHECKPOINT):
-            state = read_run(folder)[1]
-        else:
-            processes.in_main(begin)
-        other = Searcher(
-            its_config,
-            processes,
-            data=first.problem.data,
-            tables=first.problem.tables,
-            state=state,
-        )
+    for number in range(1, first.config.searches):
+        other, folder = _other(first, run, number, resumed=resumed)
         _run(other, folder, run)
         others.append(other)
     return others
+
+
+@contextmanager
+def _beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
+    """Meanwhile the other searches of a run go on, each in a process of its own, to their ends.
+
+    They do if the settings say how many threads each has, and `first` is not itself spread over
+    several processes. Whatever one of them leaves undone is done by `_others`.
+
+    Yields:
+        Whether they do.
+    """
+    config = first.config
+    begins = config.searches > 1 and config.threads > 0 and first.processes.world == 1
+    started = []
+    try:
+        for number in range(1, config.searches) if begins else ():
+            _, folder = _other(first, run, number, resumed=resumed)
+            # It stops when its standard input closes, be it because this process has died.
+            command = [sys.executable, "-c", _MEMBER, *sys.path, str(folder)]
+            quiet = subprocess.DEVNULL
+            pipe = subprocess.PIPE
+            started.append(subprocess.Popen(command, stdin=pipe, stdout=quiet, stderr=quiet))
+        yield begins
+        with StopSignal() as stop:
+            while stop.received is None and any(process.poll() is None for process in started):
+                time.sleep(0.1)
+        if stop.received is not None:
+            print(f"stopped at step {first.step}; go on with --resume {run}")
+            sys.exit(128 + stop.received)
+    finally:
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+_MEMBER = """
+import sys
+sys.path[:], folder = sys.argv[1:-1], sys.argv[-1]
+from nas.search import finish
+finish(folder)
+"""
+
+
+def finish(folder: str) -> None:
+    """Goes on with a search to its end, or until standard input closes; writes no report.
+
+    Args:
+        folder: of a search for cells that has a checkpoint.
+    """
+
+    def watch() -> None:
+        os.read(0, 1)  # nothing is ever written to it; unlike sys.stdin it holds no lock meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    config, state = read_run(Path(folder))
+    try:
+        Searcher(config, start_processes(config.device), state=state).run(Path(folder), show=False)
+    finally:
+        stop_processes()
 
 
 def _weights(

@@ -509,3 +509,49 @@ def test_a_run_that_stopped_in_its_second_search_goes_on(
         Front.load(run).finalists, Front.load(two_searches).finalists, strict=True
     ):
         assert torch.equal(one, other)
+
+
+def test_with_threads_set_searches_run_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same end, bit by bit, as one after the other."""
+    config = replace(TWO, threads=1)
+    seeds, advance = set(), Searcher.advance
+
+    def watched(searcher: Searcher) -> None:
+        seeds.add(searcher.config.seed)
+        advance(searcher)
+
+    monkeypatch.setattr(Searcher, "advance", watched)
+    search(config, tmp_path / "beside")
+    assert seeds == {config.seed}  # the other one moved in another process
+    monkeypatch.setattr("nas.search._MEMBER", "raise SystemExit(1)")  # processes that do nothing
+    search(config, tmp_path / "after")
+    assert seeds == {config.seed, config.search_config(1).seed}
+    for one, other in zip(
+        Front.load(tmp_path / "beside").finalists,
+        Front.load(tmp_path / "after").finalists,
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_searches_side_by_side_stop_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = replace(TWO, threads=1, epochs=40), tmp_path / "run"
+    advance = Searcher.advance
+
+    def stop(searcher: Searcher) -> None:
+        advance(searcher)
+        if searcher.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Searcher, "advance", stop)
+    with pytest.raises(SystemExit):
+        search(config, run)
+    assert read_run(run)[1]["step"] == 3
+    other = run / "searches" / "1"
+    left = checkpoint.load(other / "checkpoint.pt")["step"]
+    assert left < Searcher(config, ALONE).problem.total_steps  # told to stop, it has saved
+    assert not (run / "front.csv").exists()
