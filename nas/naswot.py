@@ -55,7 +55,7 @@ def scores(skeleton: Skeleton, choices: Tensor, x: Tensor, seed: int) -> Tensor:
                 module.register_forward_hook(count)
         agreeing.zero_()
         network.to(x.device)(x)  # in training mode: normalised by the statistics of these images
-        kernel = agreeing.double().cpu() + torch.eye(len(x), dtype=torch.float64)
+        kernel = agreeing.cpu().double() + torch.eye(len(x), dtype=torch.float64)
         found[number] = torch.linalg.slogdet(kernel).logabsdet / len(x)
     return found
 
