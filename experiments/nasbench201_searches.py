@@ -331,8 +331,11 @@ def darts_cc(lab: Laboratory, seed: int, cost: str, *, finalists: bool = False) 
 def ranking(lab: Laboratory, seed: int) -> dict[str, Any]:
     """Kendall's τ with the truth, on random cells, of all that may rank them.
 
-    The validation likelihood with one supernet, with all of a run, and with their NASWOT scores
-    added as in the choice of finalists; parameters.
+    The validation likelihood with one supernet, with all of a run, and with NASWOT scores added as
+    in the choice of finalists; these scores and parameters by themselves.
+
+    Returns:
+        By name: τ of all cells, and of those above 90 %.
     """
 
     def make() -> dict[str, Any]:
