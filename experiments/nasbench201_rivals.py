@@ -18,6 +18,7 @@ from experiments.nasbench201_table import LATENCIES, Cell
 from nas.evolution import POPULATION, TOURNAMENT, Evolution
 from nas.finalists import IMAGES as FINALIST_IMAGES
 from nas.presets import PRESETS
+from nas.shortlist import naswot_scores
 
 DRAWS = 200
 """Draws of whatever is left to chance, of which the mean counts."""
@@ -78,7 +79,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         def score(cell: Cell) -> tuple[float, float]:
             alone = torch.tensor([cell])
             nll = [float(search.problem.likelihoods(alone, IMAGES)) for search in searches]
-            worth = config.naswot * float(searches[0].naswot(alone))
+            worth = config.naswot * float(naswot_scores(searches[0], alone))
             return sum(nll) / len(nll) - worth, table.total(cell)
 
         evolution = Evolution(

@@ -30,6 +30,7 @@ from nas.presets import PRESETS
 from nas.problem import Problem
 from nas.runtime import Processes
 from nas.searcher import Searcher
+from nas.shortlist import naswot_scores, shortlist
 
 LAMS = 20
 """λs of a front, evenly spaced in unit position."""
@@ -147,7 +148,7 @@ class Laboratory:
         seconds = self._advance(searcher, path, config.epochs)
         if choose and config.finalists and searcher.finalists is None:
             start = time.perf_counter()
-            searcher.choose_finalists()
+            searcher.finalists = shortlist([searcher])
             seconds += time.perf_counter() - start
             checkpoint.save(path, searcher.state() | {"seconds": seconds})
         return searcher, seconds / 60
@@ -266,9 +267,10 @@ def ours(
     number = searches or PRESETS["nasbench201"].searches
 
     def make() -> dict[str, Any]:
-        (searcher, *others), minutes = searches_of(lab, seed, costs, number)
+        searches, minutes = searches_of(lab, seed, costs, number)
+        searcher = searches[0]
         start = time.perf_counter()
-        searcher.choose_finalists(others)
+        searcher.finalists = shortlist(searches)
         minutes += (time.perf_counter() - start) / 60
         count = LAMS if len(costs) == 1 else LAMS**2
         front = searcher.front()
@@ -344,7 +346,7 @@ def ranking(lab: Laboratory, seed: int) -> dict[str, Any]:
         numbers = np.random.default_rng(seed).choice(15625, RANKED, replace=False)
         cells = torch.tensor([lab.benchmark.cells[n] for n in numbers])
         nll = torch.stack([s.problem.likelihoods(cells, RANKED_IMAGES) for s in searches]).numpy()
-        naswot = searches[0].naswot(cells).numpy()
+        naswot = naswot_scores(searches[0], cells).numpy()
         ranked = {
             "one supernet": -nll[0],
             "all supernets": -nll.mean(axis=0),

@@ -68,6 +68,7 @@ SEARCH = replace(
     arch_kl=0.02,
     arch_kl_end=0.006,
     finalists=500,
+    finalist_source="drawn",
     naswot=0.0,
     searches=1,
     # As in the preset, a quarter of the operations are skips and two in three convolutions; as many

@@ -19,7 +19,7 @@ from nas.runtime import stream
 from nas.settings import PRECISIONS, check_choices, read_settings
 
 TRAINED_CELLS = ("lambda", "prior")
-FINALIST_SOURCES = ("drawn", "random", "evolved")
+FINALIST_SOURCES = ("drawn", "mixed", "random", "evolved")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
 
@@ -189,13 +189,21 @@ class SearchConfig(MethodConfig):
             return
         if not count:
             raise InputError(
-                f"finalist_source {source!r} needs finalists to score: add --finalists 500"
+                f"finalist_source {source!r} needs finalists to score: add --finalists 500, or "
+                "--finalist-source drawn"
             )
         if source == "evolved" and count <= POPULATION:
             raise InputError(
                 f"finalist_source 'evolved' begins with {POPULATION} random cells: finalists must "
                 f"be more than that, got {count}"
             )
+        if source == "mixed":
+            if count == 1:
+                raise InputError(
+                    "finalist_source 'mixed' takes half of them at random: finalists must be at "
+                    "least 2, got 1"
+                )
+            return
         for name, low, high in zip(self.costs, lams.low, lams.high, strict=True):
             if low == high:
                 raise InputError(

@@ -6,6 +6,9 @@ et al. 2019) therefore draws cells from the distribution it has learned and keep
 they are drawn for all λs and scored on the same validation images with the supernet's weights; the
 position of λ in its range is then a position in the range of their costs.
 
+A distribution that is sure of itself leaves good cells out. So half of the finalists may be random
+ones, evenly over cost.
+
 What the distribution is worth shows beside finalists that do not come from it, as many and scored
 alike: random cells, which over weights of random cells are random search with weight sharing (Li,
 Talwalkar 2019), or those of an evolution.
@@ -43,8 +46,8 @@ class Finalists(NamedTuple):
     nll: Tensor
     """(n,) negative log-likelihoods on the same images, nats per example."""
     log_q: Tensor
-    """(n,) log-probabilities under the mixture of all λs' distributions; zeros for cells that were
-    not drawn from it."""
+    """(n,) log-probabilities under the mixture of all λs' distributions, half of it uniform if half
+    of the cells are random; zeros if none is drawn from them."""
     naswot: Tensor
     """(n,) scores of `nas.naswot`; zeros if they have no price."""
 
@@ -179,6 +182,16 @@ def _of_all_costs(costs: Tensor, order: Tensor, count: int) -> list[int]:
 def mixture(log_probs: Tensor, cells: Tensor) -> Tensor:
     """Log-probabilities (n,) of cells (n, edges) under the mixture of (lams, edges, ops)."""
     return log_likelihoods(log_probs, cells).logsumexp(dim=0) - math.log(len(log_probs))
+
+
+def half_uniform(log_probs: Tensor, cells: Tensor) -> Tensor:
+    """As `mixture`, half and half with all operations of every edge alike.
+
+    A cell that the mixture hardly knows is one that it says nothing about, not a bad one.
+    """
+    _, edges, ops = log_probs.shape
+    uniform = torch.tensor(-edges * math.log(ops), dtype=log_probs.dtype)
+    return torch.logaddexp(mixture(log_probs, cells), uniform) - math.log(2)
 
 
 def _logs(costs: Tensor) -> Tensor:

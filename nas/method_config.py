@@ -61,8 +61,9 @@ class MethodConfig:
     range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
     the discretised cell of q(γ|λ)."""
     finalist_source: str = "drawn"
-    """Where finalists come from: drawn from q(γ|λ); random cells of all costs; evolved, all that a
-    regularised evolution of likelihood against cost has scored. `finalists` limits each alike."""
+    """Where finalists come from: drawn from q(γ|λ); random cells of all costs; mixed, half of each;
+    evolved, all that a regularised evolution of likelihood against cost has scored. `finalists`
+    limits each alike."""
     naswot: float = 0.15
     """What one unit of a finalist's NASWOT score is worth, in nats per example; 0 for nothing. The
     score tells, without training, how differently a cell's network responds to different images."""

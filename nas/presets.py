@@ -85,6 +85,7 @@ PRESETS: dict[str, SearchConfig] = {
         estimator="score",
         score_lams=32,
         finalists=1000,
+        finalist_source="mixed",
         searches=2,
         threads=1,
         epochs=45,

@@ -18,6 +18,7 @@ from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, read_run, refuse_existing, write_json
 from nas.runtime import Processes, StopSignal, start_processes, stop_processes
 from nas.searcher import Searcher
+from nas.shortlist import shortlist
 from nas.tune import describe, tuned_rows, write_rows
 from nas.variational import WeightSearcher
 from nas.weight_config import AnyConfig, WeightConfig
@@ -207,7 +208,7 @@ def _report_weights(searcher: WeightSearcher, path: Path) -> None:
 def _report_cells(searcher: Searcher, others: list[Searcher], path: Path) -> None:
     config, processes = searcher.config, searcher.processes
     if searcher.finalists is None and config.finalists:
-        searcher.choose_finalists(others)
+        searcher.finalists = shortlist([searcher, *others])
         processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
     front = searcher.front()
     rows = processes.in_main(

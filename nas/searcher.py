@@ -1,6 +1,5 @@
 """The search for cells: weights and hypernetwork, optimised in turn on two halves of the data."""
 
-import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -9,12 +8,11 @@ import torch
 from torch import Tensor
 
 from cells.cost import CostTable
-from nas import bilevel, naswot
-from nas.augment import draw_part, evaluation_batches, shrink
+from nas import bilevel
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.elbo import entropy
-from nas.finalists import IMAGES, LAMS, Finalists, draw, draw_uniform, evolve, mixture
+from nas.finalists import Finalists
 from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
 from nas.keeper import Keeper
@@ -33,7 +31,7 @@ class Searcher(Loop):
     Attributes:
         problem: data, supernet, hypernetwork and bound.
         stage: number of the stage of candidates and channels.
-        finalists: what `choose_finalists` found.
+        finalists: what `nas.shortlist` found, if it was asked.
     """
 
     config: SearchConfig
@@ -233,49 +231,6 @@ class Searcher(Loop):
         kept = self.problem.objective.kept
         left = None if kept is None else kept.cpu()
         return Front(self.config, self.hypernet, tables, self.finalists, left)
-
-    def choose_finalists(self, others: Sequence["Searcher"] = ()) -> None:
-        """Finds the finalists and scores them with the weights as they are.
-
-        Args:
-            others: finished searches beside this one. Cells are drawn from the distributions of
-                all, and their likelihood is the mean over all supernets.
-        """
-        front, count, searches = self.front(), self.config.finalists, (self, *others)
-        generator = stream(self.config.seed, "finalists", 0)
-        draws = random.Random(generator.initial_seed())
-
-        def finalists_of(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
-            each = [search.problem.likelihoods(cells, IMAGES) for search in searches]
-            (nll,) = self.processes.average([torch.stack(each).mean(dim=0)])
-            log_q = torch.zeros(len(cells), dtype=torch.float64) if log_q is None else log_q
-            return Finalists(cells, nll.cpu(), log_q, self.naswot(cells))
-
-        if self.config.finalist_source == "evolved":
-            price = self.config.naswot
-            self.finalists = evolve(front.space, count, front.costs_of, finalists_of, price, draws)
-        elif self.config.finalist_source == "random":
-            self.finalists = finalists_of(draw_uniform(front.space, count, front.costs_of, draws))
-        else:
-            lams, rule = front.lam_range.grid(LAMS), self.config.discretise
-            log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
-            cells = draw(front.space, log_probs, rule, count, front.costs_of, generator)
-            self.finalists = finalists_of(cells, mixture(log_probs, cells))
-
-    def naswot(self, cells: Tensor) -> Tensor:
-        """NASWOT scores (n,) of cells (n, edges), each process its share; zeros without a price."""
-        scores = torch.zeros(len(cells), dtype=torch.float64)
-        if not self.config.naswot:
-            return scores
-        problem, rank, world = self.problem, self.processes.rank, self.processes.world
-        part = draw_part(problem.val, naswot.IMAGES, self.config.split_seed)
-        data = problem.data
-        x, _ = next(evaluation_batches(part, len(part), data.mean, data.std))
-        x = shrink(x, self.config.shrink)
-        mine = cells[rank::world]
-        scores[rank::world] = naswot.scores(problem.skeleton, mine, x, self.config.seed)
-        (mean,) = self.processes.average([scores])
-        return world * mean
 
     def end_epoch(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""

@@ -76,7 +76,9 @@ def refused(**values: Any) -> str:
         ({"finalist_source": "evolve"}, ["finalist source 'evolve'", "did you mean 'evolved'"]),
         ({"finalist_source": "random"}, ["finalist_source 'random'", "add --finalists 500"]),
         ({"finalist_source": "evolved"}, ["finalist_source 'evolved'", "add --finalists 500"]),
+        ({"finalist_source": "mixed"}, ["finalist_source 'mixed'", "or --finalist-source drawn"]),
         ({"finalist_source": "evolved", "finalists": 64}, ["64 random cells", "got 64"]),
+        ({"finalist_source": "mixed", "finalists": 1}, ["'mixed'", "at least 2, got 1"]),
         (
             {"finalist_source": "random", "finalists": 9, "lam": (0.5,)},
             ["finalist_source 'random'", "single λ 0.5 of params", "lam_low and lam_high"],

@@ -37,6 +37,7 @@ from nas.runs import read_run
 from nas.runtime import Processes
 from nas.search import search
 from nas.searcher import Searcher
+from nas.shortlist import naswot_scores, shortlist
 
 NB201 = find_space("nasbench201")
 PRICES = torch.tensor([0.0, 0.0, 1.0, 9.0, 0.0], dtype=torch.float64).expand(6, 5)
@@ -252,7 +253,7 @@ def searcher(digits: ImageData) -> Searcher:
     made = Searcher(CONFIG, ALONE, data=digits)
     for _ in range(3):
         made.advance()
-    made.choose_finalists()
+    made.finalists = shortlist([made])
     return made
 
 
@@ -280,9 +281,10 @@ def test_naswot_scores_stand_beside_likelihoods(digits: ImageData) -> None:
     part = draw_part(made.problem.val, 64, CONFIG.split_seed)
     x = normalise(part.images, digits.mean, digits.std)
     wanted = naswot.scores(made.problem.skeleton, choices, x, CONFIG.seed)
-    assert torch.equal(made.naswot(choices), wanted) and float(wanted.diff().abs().min()) > 0.01
+    assert torch.equal(naswot_scores(made, choices), wanted)
+    assert float(wanted.diff().abs().min()) > 0.01
     free = Searcher(replace(CONFIG, space="nasbench201", naswot=0.0), ALONE, data=digits)
-    assert not free.naswot(choices).any()
+    assert not naswot_scores(free, choices).any()
 
 
 def test_a_price_for_naswot_moves_the_choice() -> None:
@@ -361,7 +363,7 @@ def test_a_search_leaves_its_finalists_and_resumes_with_them(
     assert {row["genotype"] for row in rows} == {
         front.at(lam).id for lam in front.lam_range.grid(5)[:, 0].tolist()
     }
-    monkeypatch.setattr(Searcher, "choose_finalists", None)  # chosen once
+    monkeypatch.setattr("nas.search.shortlist", None)  # chosen once
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     search(config, tmp_path / "run", state=state)
     assert read_rows(tmp_path / "run") == rows
@@ -377,7 +379,7 @@ def test_a_search_that_only_trains_weights_has_a_front(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Random search with weight sharing, and evolution over the same weights, as settings."""
-    monkeypatch.setattr("nas.searcher.IMAGES", 100)
+    monkeypatch.setattr("nas.shortlist.IMAGES", 100)
     count = POPULATION + 6
     config = replace(
         CONFIG, space=space, finalist_source=source, finalists=count, epochs=2, warmup_epochs=2,
@@ -402,19 +404,38 @@ def test_a_search_that_only_trains_weights_has_a_front(
     assert at.choices() in {tuple(cell) for cell in found.choices.tolist()}
 
 
-@pytest.mark.parametrize("source", ["drawn", "random", "evolved"])
+def test_half_of_mixed_finalists_are_random(digits: ImageData) -> None:
+    """Cells that a sure hypernetwork would never draw stand beside those it draws.
+
+    Its word counts where it knows a cell; of the others it says no more than a uniform one does.
+    """
+    config = replace(CONFIG, space="nasbench201", finalist_source="mixed", finalists=60)
+    made = Searcher(config, ALONE, data=digits)
+    liked = torch.tensor([3, 1, 0, 2, 1, 3])
+    with torch.no_grad():
+        for parameter in made.hypernet.parameters():
+            parameter.copy_(40.0 * torch.nn.functional.one_hot(liked, 5).expand_as(parameter))
+    found = shortlist([made])
+    assert 31 <= len(found.choices) == len(found.choices.unique(dim=0)) <= 60
+    known = (found.choices == liked).all(dim=1)
+    assert known.sum() == 1
+    assert float(found.log_q[known].exp()) == pytest.approx((1 + 5.0**-6) / 2)
+    assert found.log_q[~known].exp().tolist() == pytest.approx([5.0**-6 / 2] * int((~known).sum()))
+    costs = made.front().costs_of(found.choices)[:, 0].log()
+    assert float(costs.diff().abs().max()) > 0 and len(costs.unique()) > 5
+
+
+@pytest.mark.parametrize("source", ["drawn", "mixed", "random", "evolved"])
 def test_a_resumed_search_finds_the_same_finalists(
     source: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.searcher.IMAGES", 100)
+    monkeypatch.setattr("nas.shortlist.IMAGES", 100)
     config = replace(CONFIG, finalist_source=source, finalists=POPULATION + 6)
 
     def finish(searcher: Searcher) -> Finalists:
         while searcher.step < 6:
             searcher.advance()
-        searcher.choose_finalists()
-        assert searcher.finalists is not None
-        return searcher.finalists
+        return shortlist([searcher])
 
     whole = finish(Searcher(config, ALONE, data=digits))
     half = Searcher(config, ALONE, data=digits)

@@ -13,6 +13,7 @@ LAYERS = (
     "nas cells",  # the packages' own __init__
     "nas.family",
     "nas.search nas.retrainer",
+    "nas.shortlist",
     "nas.searcher nas.variational nas.weight_report nas.prune nas.lottery nas.tune",
     "nas.loop nas.generated nas.keeper",
     "nas.report nas.trainer nas.problem nas.evidence",

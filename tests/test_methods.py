@@ -21,6 +21,7 @@ from nas.latency import measure
 from nas.methods import CORNER, METHODS, RESTING, options, settled
 from nas.runtime import Processes
 from nas.searcher import Searcher
+from nas.shortlist import shortlist
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 TINY = SearchConfig(
@@ -164,7 +165,7 @@ def test_bounds_hold_for_every_cell_of_a_search(limit: int, method: str, digits:
 def test_bounds_hold_for_finalists_too(digits: ImageData) -> None:
     changes = {"bounds": ("params=2500",), "finalists": 60, "lam_low": (1e-4,)}
     searcher = run(make(digits, **CASES["budget"] | changes), 2)
-    searcher.choose_finalists()
+    searcher.finalists = shortlist([searcher])
     front = searcher.front()
     assert front.finalists is not None
     costs = front.tables["params"].totals(front.finalists.choices)

@@ -1,0 +1,71 @@
+"""The finalists of a run: cells of all its searches' distributions, scored by all its supernets."""
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas import naswot
+from nas.augment import draw_part, evaluation_batches, shrink
+from nas.finalists import (
+    IMAGES,
+    LAMS,
+    Finalists,
+    draw,
+    draw_uniform,
+    evolve,
+    half_uniform,
+    mixture,
+)
+from nas.runtime import stream
+from nas.searcher import Searcher
+
+
+def shortlist(searches: Sequence[Searcher]) -> Finalists:
+    """Finds the finalists of a run and scores them with the weights as they are.
+
+    Args:
+        searches: those of the run, finished; the first has its settings. Cells are drawn from the
+            distributions of all, and their likelihood is the mean over all supernets.
+    """
+    first = searches[0]
+    config, front = first.config, first.front()
+    space, count, costs_of = front.space, config.finalists, front.costs_of
+    generator = stream(config.seed, "finalists", 0)
+    draws = random.Random(generator.initial_seed())
+
+    def scored(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
+        each = [search.problem.likelihoods(cells, IMAGES) for search in searches]
+        (nll,) = first.processes.average([torch.stack(each).mean(dim=0)])
+        log_q = torch.zeros(len(cells), dtype=torch.float64) if log_q is None else log_q
+        return Finalists(cells, nll.cpu(), log_q, naswot_scores(first, cells))
+
+    if config.finalist_source == "evolved":
+        return evolve(space, count, costs_of, scored, config.naswot, draws)
+    if config.finalist_source == "random":
+        return scored(draw_uniform(space, count, costs_of, draws))
+    lams, rule = front.lam_range.grid(LAMS), config.discretise
+    log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
+    if config.finalist_source == "drawn":
+        cells = draw(space, log_probs, rule, count, costs_of, generator)
+        return scored(cells, mixture(log_probs, cells))
+    half = count // 2
+    drawn = draw(space, log_probs, rule, count - half, costs_of, generator)
+    cells = torch.cat([drawn, draw_uniform(space, half, costs_of, draws)]).unique(dim=0)
+    return scored(cells, half_uniform(log_probs, cells))
+
+
+def naswot_scores(searcher: Searcher, cells: Tensor) -> Tensor:
+    """NASWOT scores (n,) of cells (n, edges), each process its share; zeros without a price."""
+    config, problem, processes = searcher.config, searcher.problem, searcher.processes
+    scores = torch.zeros(len(cells), dtype=torch.float64)
+    if not config.naswot:
+        return scores
+    part = draw_part(problem.val, naswot.IMAGES, config.split_seed)
+    x, _ = next(evaluation_batches(part, len(part), problem.data.mean, problem.data.std))
+    x = shrink(x, config.shrink)
+    rank, world = processes.rank, processes.world
+    scores[rank::world] = naswot.scores(problem.skeleton, cells[rank::world], x, config.seed)
+    (mean,) = processes.average([scores])
+    return world * mean
