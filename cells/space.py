@@ -98,6 +98,23 @@ class SearchSpace:
                 reaching.add(source)
         return edges
 
+    def live(self, choices: Sequence[int]) -> tuple[int, ...]:
+        """The cell without its dead edges, those on no path from its inputs to its output.
+
+        Args:
+            choices: operation of each edge, `num_edges` column numbers.
+        """
+        live = [self.none] * self.num_edges
+        for kind in self.kinds:
+            first = self.first_edge(kind)
+            leading_out = self.leading_out(choices[first : first + len(self.cell_edges)])
+            reached = set(range(self.num_inputs))
+            for edge, (source, target) in enumerate(self.cell_edges):
+                if edge in leading_out and source in reached:
+                    live[first + edge] = choices[first + edge]
+                    reached.add(target)
+        return tuple(live)
+
     def first_edge(self, kind: str) -> int:
         """Row at which the edges of one kind of cell begin."""
         return self.kinds.index(kind) * len(self.cell_edges)

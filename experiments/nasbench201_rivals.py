@@ -2,6 +2,7 @@
 
 import random
 import time
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
     """Regularised evolution of a front over the trained supernets of our run.
 
     A cell is worth what it is in our choice: its mean likelihood with all supernets and its NASWOT
-    score. Each supernet scores as many images as in our run after its warm-up, those of the
-    finalists among them; of all cells scored, those along the dial are chosen as ours are.
+    score. It visits as many cells as each supernet scores in our run after its warm-up, finalists
+    among them, counted by images; of all of them, those along the dial are chosen as ours are.
     """
     name = f"evolved-{cost}-seed{seed}"
 
@@ -76,11 +77,14 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         scored += config.finalists * FINALIST_IMAGES
         start = time.perf_counter()
 
-        def score(cell: Cell) -> tuple[float, float]:
-            alone = torch.tensor([cell])
+        @cache
+        def worth(network: Cell) -> float:
+            alone = torch.tensor([network])
             nll = [float(search.problem.likelihoods(alone, IMAGES)) for search in searches]
-            worth = config.naswot * float(naswot_scores(searches[0], alone))
-            return sum(nll) / len(nll) - worth, table.total(cell)
+            return sum(nll) / len(nll) - config.naswot * float(naswot_scores(searches[0], alone))
+
+        def score(cell: Cell) -> tuple[float, float]:
+            return worth(problem.skeleton.space.live(cell)), table.total(cell)
 
         evolution = Evolution(
             problem.skeleton.space,
@@ -90,9 +94,9 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
             tournament=TOURNAMENT,
             connected=False,
         )
-        worth = evolution.run(scored // IMAGES)
-        choices = torch.tensor(list(worth))
-        scores = torch.tensor(list(worth.values()), dtype=torch.float64)
+        found = evolution.run(scored // IMAGES)
+        choices = torch.tensor(list(found))
+        scores = torch.tensor(list(found.values()), dtype=torch.float64)
         unit_lams = torch.linspace(0, 1, LAMS, dtype=torch.float64)[:, None]
         cells = along_the_dial(lab, choices, scores[:, 0], scores[:, 1:], (cost,), unit_lams)
         own = (time.perf_counter() - start) / 60

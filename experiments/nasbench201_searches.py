@@ -18,12 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cells.cost import CostTable, cost_table
+from cells.space import find_space
 from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
 from experiments.records import recorded
 from nas import checkpoint
 from nas.config import SearchConfig
 from nas.data import ImageData, load_data
-from nas.finalists import dial, pick
+from nas.finalists import dial, networks, pick
 from nas.front import Front
 from nas.latency import MEASURED
 from nas.presets import PRESETS
@@ -38,7 +39,7 @@ SINGLE = 5
 """Searches for one λ each, in the place of one search for all."""
 RANKED, RANKED_IMAGES = 500, 500
 """Cells on which the supernet's ranking is compared with the true one; images to score them."""
-FINALISTS = 40
+FINALISTS = 60
 """Finalists whose latency is measured."""
 DARTS_CC_EPOCHS = 10
 """About as many minutes as our search takes."""
@@ -221,18 +222,21 @@ def along_the_dial(
         unit_lams: (m, num_costs) in [0, 1].
     """
     devices = [column for column, cost in enumerate(costs) if cost in LATENCIES]
+    _, number = networks(find_space("nasbench201"), choices)
     if devices:
         rest, measured = torch.arange(len(losses)), list[int]()
         while len(rest) and len(measured) < FINALISTS:
-            best = pick(losses[rest], guesses[rest], dial(unit_lams, guesses)).unique()
+            budgets = dial(unit_lams, guesses)
+            best = pick(losses[rest], guesses[rest], budgets, number[rest]).unique()
             measured += rest[best].tolist()
             rest = rest[~torch.isin(torch.arange(len(rest)), best)]
         del measured[FINALISTS:]
         choices, losses, guesses = choices[measured], losses[measured], guesses[measured]
+        number = number[measured]
         numbers = lab.benchmark.numbers(choices.tolist())
         for column in devices:
             guesses[:, column] = torch.from_numpy(lab.benchmark.costs[costs[column]][numbers])
-    best = pick(losses, guesses, dial(unit_lams, guesses))
+    best = pick(losses, guesses, dial(unit_lams, guesses), number)
     return [tuple(cell) for cell in choices[best].tolist()]
 
 

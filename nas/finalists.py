@@ -47,7 +47,8 @@ class Finalists(NamedTuple):
     """(n,) negative log-likelihoods on the same images, nats per example."""
     log_q: Tensor
     """(n,) log-probabilities under the mixture of all λs' distributions, half of it uniform if half
-    of the cells are random; zeros if none is drawn from them."""
+    of the cells are random; the same for all cells that are one network; zeros if none is drawn
+    from the distributions."""
     naswot: Tensor
     """(n,) scores of `nas.naswot`; zeros if they have no price."""
 
@@ -57,18 +58,19 @@ class Finalists(NamedTuple):
         return cls(**{"naswot": torch.zeros_like(state["nll"])} | state)
 
     def losses(self, arch_kl_price: float, naswot_price: float) -> Tensor:
-        """What is minimised within a budget: −log p − κ log q − ω·naswot, (n,), nats per example.
+        """What is minimised within a budget: −log p − ½ κ log q − ω·naswot, (n,), nats per example.
 
         The best q(γ|λ) is proportional to exp(−(nll + λ·cost) / κ). So −κ log q is, for cells of
         like cost, the hypernetwork's estimate of the likelihood from all cells that it has seen,
-        and makes up for the chance in the score of a single one. The last term is the logarithm of
-        a prior: what is known of a cell before any training.
+        and makes up for the chance in the score of a single one; it counts half as much as the
+        score. The last term is the logarithm of a prior: what is known of a cell before any
+        training.
 
         Args:
             arch_kl_price: κ at the end of the search.
             naswot_price: ω, nats per example for one unit of the score.
         """
-        return self.nll - arch_kl_price * self.log_q - naswot_price * self.naswot
+        return self.nll - arch_kl_price / 2 * self.log_q - naswot_price * self.naswot
 
 
 def draw(
@@ -194,6 +196,16 @@ def half_uniform(log_probs: Tensor, cells: Tensor) -> Tensor:
     return torch.logaddexp(mixture(log_probs, cells), uniform) - math.log(2)
 
 
+def networks(space: SearchSpace, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The networks that cells (n, edges) are, (m, edges) without dead edges; for each its number.
+
+    Cells that differ in nothing but dead edges compute the same, and cost more or less.
+    """
+    live = torch.tensor([space.live(cell) for cell in cells.tolist()])
+    each, number = live.unique(dim=0, return_inverse=True)
+    return each, number
+
+
 def _logs(costs: Tensor) -> Tensor:
     """Logarithms of costs (n, num_costs), also where a fit says that something costs nothing."""
     return costs.maximum(LEAST * costs.amax(dim=0)).log()
@@ -213,12 +225,13 @@ def dial(unit_lams: Tensor, costs: Tensor) -> Tensor:
     return torch.lerp(logs.amax(dim=0), logs.amin(dim=0), unit_lams).exp()
 
 
-def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
+def pick(losses: Tensor, costs: Tensor, budgets: Tensor, number: Tensor) -> Tensor:
     """The best cell within each budget.
 
     A supernet has trained its dear cells least and thinks too little of them; they are given a
     credit, even in log cost, but for the dearest part of `BANDS`, where all have the same: there
-    the very dearest would else always be the best. What a cell is worth does not depend on the
+    the very dearest would else always be the best. Dead edges earn none: cells that are the same
+    network have the credit of the cheapest. What a cell is worth does not depend on the
     budget: a smaller one for any of the costs never gives a cell that is dearer in it. Where no
     cell is within the budget of every cost, it is the one that exceeds it by the smallest factor.
 
@@ -226,13 +239,16 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor) -> Tensor:
         losses: (n,) the less, the better; of equals, the cheaper.
         costs: (n, num_costs) float64, >= 0.
         budgets: (m, num_costs) float64, > 0, in the units of `costs`.
+        number: (n,) int64 >= 0, the same for the same network (`networks`).
 
     Returns:
-        (m,) int64 numbers of cells.
+        (m,) int64 positions of cells.
     """
     logs = _logs(costs)
     spread = (logs.amax(dim=0) - logs.amin(dim=0)).clamp(min=1e-9)
-    position = ((logs - logs.amin(dim=0)) / spread).mean(dim=1)
+    least = logs.new_full((int(number.max()) + 1, logs.shape[1]), torch.inf)
+    least.scatter_reduce_(0, number[:, None].expand_as(logs), logs, "amin")
+    position = ((least[number] - logs.amin(dim=0)) / spread).mean(dim=1)
     worth = losses - credit(losses, position) * position.clamp(max=1 - 1 / BANDS)
     ranks = zip(worth.tolist(), *costs.T.tolist(), range(len(losses)), strict=True)
     order = torch.tensor([rank[-1] for rank in sorted(ranks)])

@@ -20,7 +20,7 @@ from nas.bounds import Bounds, parse_bound
 from nas.commandline import Parser
 from nas.config import FREE, SearchConfig, config_from_dict
 from nas.discretise import discretise
-from nas.finalists import Finalists, dial, pick
+from nas.finalists import Finalists, dial, networks, pick
 from nas.hypernet import Hypernet, build_hypernet
 from nas.relax import RELAXATIONS, build_relaxation, edge_shares
 from nas.runtime import run_script, stream
@@ -137,7 +137,8 @@ class Front:
             if not inside.any():
                 return self.likely(lams)
             choices, losses = choices[inside], losses[inside]
-        return choices[pick(losses, self.costs_of(choices), self.budgets(lams))]
+        _, number = networks(self.space, choices)
+        return choices[pick(losses, self.costs_of(choices), self.budgets(lams), number)]
 
     def budgets(self, lams: Tensor) -> Tensor:
         """What the finalist for each λ may cost, (n, num_costs) float64, in the costs' units.

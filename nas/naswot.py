@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from cells.cell import Skeleton
 from cells.genotype import Genotype
 from cells.network import Network
-from cells.space import SearchSpace
 
 IMAGES = 64
 """Images whose patterns are compared."""
@@ -24,8 +23,7 @@ def scores(skeleton: Skeleton, choices: Tensor, x: Tensor, seed: int) -> Tensor:
 
     The score of Mellor et al. (section 3), log |K| with K = N − d, for each image: N is the number
     of rectified units, d the Hamming distance of two images' patterns. 1 is added on the diagonal,
-    so that two equal images leave something to tell. Edges on no path from a cell's inputs to its
-    output are left out.
+    so that two equal images leave something to tell. Dead edges are left out.
 
     Args:
         skeleton: everything else about the networks.
@@ -48,7 +46,7 @@ def scores(skeleton: Skeleton, choices: Tensor, x: Tensor, seed: int) -> Tensor:
     for number, cell in enumerate(choices.tolist()):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            genotype = Genotype.from_choices(skeleton.space, _live(skeleton.space, cell))
+            genotype = Genotype.from_choices(skeleton.space, skeleton.space.live(cell))
             network = Network(genotype, skeleton)
         for module in network.modules():
             if isinstance(module, nn.ReLU):
@@ -58,17 +56,3 @@ def scores(skeleton: Skeleton, choices: Tensor, x: Tensor, seed: int) -> Tensor:
         kernel = agreeing.cpu().double() + torch.eye(len(x), dtype=torch.float64)
         found[number] = torch.linalg.slogdet(kernel).logabsdet / len(x)
     return found
-
-
-def _live(space: SearchSpace, choices: list[int]) -> list[int]:
-    """The cell without edges that no path from its inputs to its output goes along."""
-    live = [space.none] * space.num_edges
-    for kind in space.kinds:
-        first = space.first_edge(kind)
-        leading_out = space.leading_out(choices[first : first + len(space.cell_edges)])
-        reached = set(range(space.num_inputs))
-        for edge, (source, target) in enumerate(space.cell_edges):
-            if edge in leading_out and source in reached:
-                live[first + edge] = choices[first + edge]
-                reached.add(target)
-    return live

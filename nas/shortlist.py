@@ -17,6 +17,7 @@ from nas.finalists import (
     evolve,
     half_uniform,
     mixture,
+    networks,
 )
 from nas.runtime import stream
 from nas.searcher import Searcher
@@ -36,10 +37,17 @@ def shortlist(searches: Sequence[Searcher]) -> Finalists:
     draws = random.Random(generator.initial_seed())
 
     def scored(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
-        each = [search.problem.likelihoods(cells, IMAGES) for search in searches]
-        (nll,) = first.processes.average([torch.stack(each).mean(dim=0)])
-        log_q = torch.zeros(len(cells), dtype=torch.float64) if log_q is None else log_q
-        return Finalists(cells, nll.cpu(), log_q, naswot_scores(first, cells))
+        """Scores each network once, however many of the cells it is."""
+        each, number = networks(space, cells)
+        by_search = [search.problem.likelihoods(each, IMAGES) for search in searches]
+        (nll,) = first.processes.average([torch.stack(by_search).mean(dim=0)])
+        total = torch.zeros(len(each), dtype=torch.float64)
+        if log_q is not None:
+            top = total.scatter_reduce(0, number, log_q, "amax", include_self=False)
+            shares = total.scatter_add(0, number, (log_q - top[number]).exp())
+            total = top + shares.log()
+        naswot_of_each = naswot_scores(first, each)
+        return Finalists(cells, nll.cpu()[number], total[number], naswot_of_each[number])
 
     if config.finalist_source == "evolved":
         return evolve(space, count, costs_of, scored, config.naswot, draws)

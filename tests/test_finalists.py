@@ -29,6 +29,7 @@ from nas.finalists import (
     draw,
     draw_uniform,
     evolve,
+    networks,
     pick,
 )
 from nas.front import Front, build_front_hypernet, read_rows
@@ -110,13 +111,32 @@ def test_a_pick_is_the_best_within_its_budget() -> None:
     budgets = torch.tensor([[100.0], [99.5], [70.0], [49.0], [9.0], [0.5]], dtype=torch.float64)
     # Cost is seen to be worth nothing, equals are the cheaper; nothing is within 0.5: the nearest.
     plain = torch.tensor([0.5, 0.6, 0.5, 0.9, 0.5])
-    assert pick(plain, costs, budgets).tolist() == [0] * 6
+    assert pick(plain, costs, budgets, torch.arange(5)).tolist() == [0] * 6
     # With a credit of 0.4 from 1 to 100, 0.95 of it at most: 0.9, 0.3, 0.21, 0.17, 0.32.
     seen = torch.tensor([0.9, 0.5, 0.55, 0.55, 0.7])
-    assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
+    assert pick(seen, costs, budgets, torch.arange(5)).tolist() == [3, 3, 2, 1, 0, 0]
     # With all of it the dearest would be ahead by 0.0001.
     seen[4] = 0.5508
-    assert pick(seen, costs, budgets).tolist() == [3, 3, 2, 1, 0, 0]
+    assert pick(seen, costs, budgets, torch.arange(5)).tolist() == [3, 3, 2, 1, 0, 0]
+
+
+def test_dead_edges_earn_no_credit() -> None:
+    """Of one network the cheapest cell within the budget, be it dear enough for more credit."""
+    costs = torch.tensor([[1.0], [10.0], [30.0], [100.0], [1000.0]], dtype=torch.float64)
+    losses = torch.tensor([0.9, 0.5, 0.5, 0.48, 0.5])
+    budgets = torch.tensor([[1000.0], [50.0], [5.0]], dtype=torch.float64)
+    assert pick(losses, costs, budgets, torch.arange(5)).tolist() == [4, 2, 0]
+    # 0.42 from 1 to 1000: worth 0.48, 0.36, and 0.20 for the dear one.
+    assert pick(losses, costs, budgets, torch.tensor([0, 1, 1, 2, 1])).tolist() == [3, 1, 0]
+    # The one at 1000 is the network of 1 now, and as cheap a network as that.
+    assert pick(losses, costs, budgets, torch.tensor([0, 1, 1, 2, 0])).tolist() == [3, 1, 0]
+
+
+def test_cells_that_differ_in_dead_edges_are_one_network() -> None:
+    cells = torch.tensor([[0, 3, 0, 1, 0, 1], [3, 3, 0, 1, 0, 1], [0, 3, 0, 1, 0, 2], [3] * 6])
+    each, number = networks(NB201, cells)
+    assert len(each) == 3 and number[0] == number[1] and len(number.unique()) == 3
+    assert each[number].tolist() == [list(NB201.live(cell)) for cell in cells.tolist()]
 
 
 def test_all_of_several_budgets_are_kept() -> None:
@@ -124,7 +144,7 @@ def test_all_of_several_budgets_are_kept() -> None:
     costs = torch.tensor([[10, 10], [95, 10], [95, 95], [200, 1]], dtype=torch.float64)
     budgets = torch.tensor([[100, 100], [100, 20], [20, 20], [5, 5]], dtype=torch.float64)
     # The last budget suits no cell: [10, 10] exceeds it least.
-    assert pick(nll, costs, budgets).tolist() == [2, 1, 0, 0]
+    assert pick(nll, costs, budgets, torch.arange(4)).tolist() == [2, 1, 0, 0]
 
 
 @settings(max_examples=50)
@@ -135,7 +155,7 @@ def test_costs_never_rise_along_the_dial(seed: int, bias: float) -> None:
     logs = 5 * torch.rand(60, 1, generator=generator, dtype=torch.float64)
     nll = torch.rand(60, generator=generator) + bias * logs[:, 0]
     unit_lams = torch.linspace(0, 1, 40, dtype=torch.float64)[:, None]
-    found = logs[pick(nll, logs.exp(), dial(unit_lams, logs.exp())), 0]
+    found = logs[pick(nll, logs.exp(), dial(unit_lams, logs.exp()), torch.arange(60)), 0]
     assert float(found.diff().max()) <= 0
 
 
@@ -147,7 +167,7 @@ def test_a_smaller_budget_for_one_cost_never_raises_it(seed: int) -> None:
     nll = torch.rand(60, generator=generator)
     budgets = torch.tensor([[100.0, 30.0]] * 40, dtype=torch.float64)
     budgets[:, 0] = torch.linspace(5, 0, 40, dtype=torch.float64).exp()
-    found = pick(nll, costs, budgets)
+    found = pick(nll, costs, budgets, torch.arange(60))
     within = (costs[found] <= budgets).all(dim=1)
     assert float(costs[found][within, 0].diff().max()) <= 0
 
@@ -159,9 +179,9 @@ def test_likely_cells_are_believed_more() -> None:
         torch.tensor([-30.0, -10.0]),
         torch.tensor([9.0, 8.5]),
     )
-    assert found.losses(0.0, 0.0).argmin() == 0 and found.losses(0.006, 0.0).argmin() == 1
-    assert found.losses(0.006, 0.0).tolist() == pytest.approx([1.18, 1.16])
-    assert found.losses(0.006, 0.1).tolist() == pytest.approx([0.28, 0.31])
+    assert found.losses(0.0, 0.0).argmin() == 0 and found.losses(0.012, 0.0).argmin() == 1
+    assert found.losses(0.012, 0.0).tolist() == pytest.approx([1.18, 1.16])
+    assert found.losses(0.012, 0.1).tolist() == pytest.approx([0.28, 0.31])
 
 
 # ---------------------------------------------------------------- from elsewhere
@@ -257,6 +277,14 @@ def searcher(digits: ImageData) -> Searcher:
     return made
 
 
+def by_network(cells: Tensor, probs: Tensor) -> Tensor:
+    """Probabilities of networks, for each cell that is one of theirs."""
+    live = [NB201.live(cell) for cell in cells.tolist()]
+    return torch.stack(
+        [sum(p for p, other in zip(probs, live, strict=True) if other == own) for own in live]
+    )
+
+
 def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     """One cell at a time gives what all at once give; the supernet stays as it is."""
     before = {k: v.clone() for k, v in searcher.supernet.state_dict().items()}
@@ -266,12 +294,32 @@ def test_finalists_are_scored_alike(searcher: Searcher) -> None:
     torch.testing.assert_close(alone, nll[:4])
     lams = searcher.front().lam_range.grid(LAMS)
     probs = searcher.front().log_probs(lams).exp()
-    each = probs[:, torch.arange(6)[None], choices].prod(dim=2)  # (lams, n)
-    torch.testing.assert_close(log_q.exp(), each.mean(dim=0), rtol=1e-5, atol=1e-12)
+    each = probs[:, torch.arange(6)[None], choices].prod(dim=2).mean(dim=0)
+    torch.testing.assert_close(log_q.exp(), by_network(choices, each), rtol=1e-5, atol=1e-12)
     few = searcher.problem.likelihoods(choices[:4], 64)
     assert not torch.allclose(few, nll[:4], atol=1e-4)
     after = searcher.supernet.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_a_network_is_scored_once(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Searcher(
+        replace(CONFIG, space="nasbench201", finalists=60, finalist_source="random"),
+        ALONE, data=digits,
+    )  # fmt: skip
+    scored, likelihoods = [], made.problem.likelihoods
+
+    def watched(cells: Tensor, images: int) -> Tensor:
+        scored.extend(map(tuple, cells.tolist()))
+        return likelihoods(cells, images)
+
+    monkeypatch.setattr(made.problem, "likelihoods", watched)
+    choices, nll, _, naswot_of_each = shortlist([made])
+    assert len(choices) == 60 > len(scored) == len(set(scored))
+    assert set(scored) == {NB201.live(cell) for cell in choices.tolist()}
+    alone = torch.cat([likelihoods(cell[None], 1000) for cell in choices])
+    torch.testing.assert_close(nll, alone)  # dead edges change nothing
+    torch.testing.assert_close(naswot_of_each, naswot_scores(made, choices))
 
 
 def test_naswot_scores_stand_beside_likelihoods(digits: ImageData) -> None:
@@ -481,7 +529,8 @@ def test_two_searches_share_their_finalists(two_searches: Path) -> None:
     lams = first.front().lam_range.grid(LAMS)
     by_search = [s.front().log_probs(lams).exp() for s in (first, second)]
     probs = [p[:, torch.arange(6)[None], choices].prod(dim=2).mean(dim=0) for p in by_search]
-    torch.testing.assert_close(log_q.exp(), (probs[0] + probs[1]) / 2, rtol=1e-5, atol=1e-12)
+    wanted = by_network(choices, (probs[0] + probs[1]) / 2)
+    torch.testing.assert_close(log_q.exp(), wanted, rtol=1e-5, atol=1e-12)
 
     alone = Searcher(replace(config, searches=1), ALONE)
     while alone.step < alone.problem.total_steps:

@@ -1,5 +1,6 @@
 """Search spaces: their sizes against the papers', the numbering of states and rows."""
 
+import random
 from dataclasses import replace
 from itertools import pairwise
 
@@ -27,6 +28,28 @@ def test_nasbench201_has_15625_cells() -> None:
     space = SPACES["nasbench201"]  # Dong, Yang 2020, section 2.1: 5 candidates on 6 edges
     assert len(space.ops) ** space.num_edges == 15625
     assert space.cell_edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+
+def test_dead_edges_are_those_on_no_path_from_input_to_output() -> None:
+    space = SPACES["nasbench201"]
+    # Into a node nothing leads out of, and out of one that nothing leads into.
+    assert space.live([3, 2, 3, 1, 0, 0]) == (0, 0, 0, 1, 0, 0)
+    assert space.live([0, 3, 2, 1, 4, 1]) == (0, 3, 0, 1, 0, 1)
+    assert space.live([3, 2, 3, 1, 1, 4]) == (3, 2, 3, 1, 1, 4)
+    free = SPACES["darts_free"]  # every node is part of the output
+    cell = [free.none] * 28
+    cell[4] = cell[16] = 3  # from the first node, which nothing leads into; from an input
+    assert free.live(cell) == tuple([free.none] * 16 + [3] + [free.none] * 11)
+
+
+@EACH_SPACE
+def test_what_is_live_stays_so(space) -> None:
+    generator = random.Random(0)
+    for _ in range(50):
+        cell = [generator.randrange(len(space.ops)) for _ in range(space.num_edges)]
+        live = space.live(cell)
+        assert space.live(live) == live and space.connected(live) == space.connected(cell)
+        assert all(op in (space.none, old) for op, old in zip(live, cell, strict=True))
 
 
 @EACH_SPACE
