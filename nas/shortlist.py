@@ -49,18 +49,22 @@ def shortlist(searches: Sequence[Searcher]) -> Finalists:
         naswot_of_each = naswot_scores(first, each)
         return Finalists(cells, nll.cpu()[number], total[number], naswot_of_each[number])
 
+    def with_live(cells: Tensor) -> Tensor:
+        """Different cells, and each without its dead edges: then none is chosen for its waste."""
+        return torch.cat([cells, networks(space, cells)[0]]).unique(dim=0)
+
     if config.finalist_source == "evolved":
         return evolve(space, count, costs_of, scored, config.naswot, draws)
     if config.finalist_source == "random":
-        return scored(draw_uniform(space, count, costs_of, draws))
+        return scored(with_live(draw_uniform(space, count, costs_of, draws)))
     lams, rule = front.lam_range.grid(LAMS), config.discretise
     log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
     if config.finalist_source == "drawn":
-        cells = draw(space, log_probs, rule, count, costs_of, generator)
+        cells = with_live(draw(space, log_probs, rule, count, costs_of, generator))
         return scored(cells, mixture(log_probs, cells))
     half = count // 2
     drawn = draw(space, log_probs, rule, count - half, costs_of, generator)
-    cells = torch.cat([drawn, draw_uniform(space, half, costs_of, draws)]).unique(dim=0)
+    cells = with_live(torch.cat([drawn, draw_uniform(space, half, costs_of, draws)]))
     return scored(cells, half_uniform(log_probs, cells))
 
 
