@@ -26,7 +26,8 @@ TINY = SearchConfig(
 SCORE = replace(
     PRESETS["nasbench201"],
     data="digits", shrink=1, crop_padding=1, flip=False, precision="float32", channels=4,
-    num_cells=3, epochs=3, warmup_epochs=1, finalists=0, searches=1, score_lams=4,
+    num_cells=3, epochs=3, warmup_epochs=1, finalists=0, finalist_source="drawn", searches=1,
+    score_lams=4,
     device="cpu",
 )  # fmt: skip
 KINDS = {
