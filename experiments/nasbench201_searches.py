@@ -224,9 +224,9 @@ def along_the_dial(
     devices = [column for column, cost in enumerate(costs) if cost in LATENCIES]
     _, number = networks(find_space("nasbench201"), choices)
     if devices:
+        budgets = dial(unit_lams, guesses)
         rest, measured = torch.arange(len(losses)), list[int]()
         while len(rest) and len(measured) < FINALISTS:
-            budgets = dial(unit_lams, guesses)
             best = pick(losses[rest], guesses[rest], budgets, number[rest]).unique()
             measured += rest[best].tolist()
             rest = rest[~torch.isin(torch.arange(len(rest)), best)]
