@@ -1,10 +1,14 @@
 """The finalists of a run: cells of all its searches' distributions, scored by all its supernets."""
 
 import random
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from nas import naswot
 from nas.augment import draw_part, evaluation_batches, shrink
@@ -21,6 +25,9 @@ from nas.finalists import (
 )
 from nas.runtime import stream
 from nas.searcher import Searcher
+
+PIECE = 16
+"""Networks that are scored between two looks at the progress bar, and at Ctrl-C."""
 
 
 def shortlist(searches: Sequence[Searcher]) -> Finalists:
@@ -39,8 +46,7 @@ def shortlist(searches: Sequence[Searcher]) -> Finalists:
     def scored(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
         """Scores each network once, however many of the cells it is."""
         each, number = networks(space, cells)
-        by_search = [search.problem.likelihoods(each, IMAGES) for search in searches]
-        (nll,) = first.processes.average([torch.stack(by_search).mean(dim=0)])
+        (nll,) = first.processes.average([_likelihoods(searches, each)])
         total = torch.zeros(len(each), dtype=torch.float64)
         if log_q is not None:
             top = total.scatter_reduce(0, number, log_q, "amax", include_self=False)
@@ -66,6 +72,34 @@ def shortlist(searches: Sequence[Searcher]) -> Finalists:
     drawn = draw(space, log_probs, rule, count - half, costs_of, generator)
     cells = with_live(torch.cat([drawn, draw_uniform(space, half, costs_of, draws)]))
     return scored(cells, half_uniform(log_probs, cells))
+
+
+def _likelihoods(searches: Sequence[Searcher], cells: Tensor) -> Tensor:
+    """Negative log-likelihoods (n,) of cells (n, edges), the mean over all supernets.
+
+    Where the settings say how many threads a search has, the supernets of a CPU score side by side.
+    """
+    first = searches[0]
+    beside = first.config.threads > 0 and first.processes.device.type == "cpu"
+    pieces = cells.split(PIECE)
+    bar = tqdm(
+        total=len(cells),
+        unit="network",
+        disable=len(pieces) == 1 or not first.processes.is_main,
+        mininterval=0.2 if sys.stderr.isatty() else 20,
+    )
+
+    def score(search: Searcher, piece: Tensor) -> Tensor:
+        return search.problem.likelihoods(piece, IMAGES)
+
+    means = []
+    with bar, ThreadPoolExecutor(len(searches)) as pool:
+        each = pool.map if beside else map
+        for piece in pieces:
+            scores = each(score, searches, repeat(piece))
+            means.append(torch.stack(list(scores)).mean(dim=0))
+            bar.update(len(piece))
+    return torch.cat(means)
 
 
 def naswot_scores(searcher: Searcher, cells: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import itertools
 import random
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from nas.finalists import (
     pick,
 )
 from nas.front import Front, build_front_hypernet, read_rows
+from nas.problem import Problem
 from nas.report import supernet_accuracy
 from nas.runs import read_run
 from nas.runtime import Processes
@@ -611,6 +613,33 @@ def test_with_threads_set_searches_run_side_by_side(
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+def test_supernets_of_a_run_score_side_by_side(
+    two_searches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in a thread of its own, with the same result; cells of more than one piece."""
+    monkeypatch.setattr("nas.shortlist.PIECE", 4)
+    met = threading.Barrier(2, timeout=60)  # two supernets at a time, or an error
+    likelihoods = Problem.likelihoods
+
+    def together(problem: Problem, cells: Tensor, images: int) -> Tensor:
+        assert len(cells) <= 4
+        met.wait()
+        return likelihoods(problem, cells, images)
+
+    found = []
+    for threads, method in (1, together), (0, likelihoods):
+        monkeypatch.setattr(Problem, "likelihoods", method)
+        configs = [replace(c, threads=threads) for c in (TWO, TWO.search_config(1))]
+        states = [read_run(run)[1] for run in (two_searches, two_searches / "searches" / "1")]
+        pairs = zip(configs, states, strict=True)
+        found.append(
+            shortlist([Searcher(c, ALONE, state=s | {"finalists": None}) for c, s in pairs])
+        )
+    assert len(found[0].choices) > 4
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_searches_side_by_side_stop_together(
