@@ -33,8 +33,8 @@ from nas.runtime import run_script
 
 METHODS: dict[str, Callable[[Laboratory, int, str], dict[str, Any]]] = {
     "one run for all λs": lambda lab, seed, cost: ours(lab, seed, (cost,)),
-    "5 single λs, a fifth of the budget each": partial(single, share=1 / SINGLE),
-    "5 single λs, the whole budget each": partial(single, share=1.0),
+    "5 single λs, a fifth of a search each": partial(single, share=1 / SINGLE),
+    "5 single λs, a whole search each": partial(single, share=1.0),
     "20 random cells": chance,
     "most parameters at its cost": by_parameters,
     "evolution on its supernets": evolved,

@@ -1,6 +1,7 @@
 """The experiment on NAS-Bench-201: its table, its searches in small, its rivals."""
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
 from nas import checkpoint
 from nas.data import load_data
 from nas.presets import PRESETS
+
+RECORDS = Path(__file__).parent.parent / "docs" / "results" / "fronts"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,19 @@ def test_shares_of_the_true_front(benchmark: Benchmark, costs: tuple[str, ...]) 
     few, more = (benchmark.share(drawn[:n], *costs) for n in (20, 60))
     assert 0 < few <= more < 1
     assert benchmark.share(drawn[:20] + true, *costs) == pytest.approx(1.0)
+
+
+def test_records_are_what_the_table_says_of_their_cells(benchmark: Benchmark) -> None:
+    paths = [path for path in RECORDS.glob("*.json") if not path.name.startswith("taus")]
+    assert paths
+    for path in paths:
+        record = json.loads(path.read_text())
+        numbers = benchmark.numbers(record["cells"])
+        costs = [cost for cost in COLUMNS if cost in path.stem.split("-")]
+        assert record["hypervolume"] == pytest.approx(benchmark.share(record["cells"], *costs))
+        assert record["first"] == benchmark.accuracy[numbers[0]]
+        assert record["best"] == benchmark.accuracy[numbers].max()
+        assert record["distinct"] == len(set(numbers))
 
 
 def test_a_latency_is_fitted_to_connected_networks(
