@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from cells.cost import CostTable
+from cells.space import SPACES
+from nas.config import SearchConfig
 from nas.discretise import most_probable
 from nas.elbo import entropy
 from nas.front import Front
+from nas.relax import RELAXATIONS
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,30 @@ class Diagnostics:
             f"{float(self.entropy[-1]):.2f} at the highest"
         )
         return "\n".join(lines)
+
+
+def unkept_promise(config: SearchConfig) -> str | None:
+    """Says why costs may rise along λ though the Gibbs form is chosen, None if they cannot.
+
+    The form promises it for the most probable cell of categorical operations, and finalists are
+    chosen by budget. Other rules and other probabilities are no sums over edges of a − β c.
+    """
+    space = SPACES[config.space]
+    if config.hypernet != "gibbs" or config.finalists:
+        return None
+    chosen = f"discretise {config.discretise!r}"
+    # Where each edge chooses by itself, it has the operation of the largest logit by any of these.
+    if config.discretise == "most_probable":
+        if space.inputs_per_node is None or RELAXATIONS[config.relax].categorical:
+            return None
+        chosen = f"relax {config.relax!r}"
+    elif config.discretise == "strongest_inputs" and space.inputs_per_node is None:
+        return None
+    return (
+        f"{chosen} may give a more expensive cell at a larger λ: with hypernet 'gibbs' costs never "
+        "rise for discretise 'most_probable' and the relaxations softmax, gumbel, gumbel_example "
+        "and straight_through"
+    )
 
 
 def diagnose(front: Front, lams: Tensor) -> Diagnostics:

@@ -7,7 +7,7 @@ of bounds on costs. The KL / N of Gaussian weights is one of the C_k, or, where 
 costs, a term of its own at its price in the evidence lower bound, 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +18,13 @@ from cells.supernet import Supernet
 from nas.bounds import Bounds, priced
 from nas.hypernet import Hypernet
 from nas.metrics import accuracy
+from nas.perturb import perturbed
 from nas.posterior import kl
 from nas.price import Price, additive
 from nas.recorded import Recorded
 from nas.regularise import none
 from nas.relax import Relaxation, edge_shares
-from nas.score import Scored, expected_loss
+from nas.score import Scored, surrogate_loss
 from nas.terms import Sample, Terms, mean_terms
 
 
@@ -142,6 +143,22 @@ class NegativeElbo(nn.Module):
             logits = logits.gather(-1, self.kept.expand(len(logits), -1, -1))
         return logits, edges
 
+    def op_weights(
+        self, sample: Sample, logits: Tensor
+    ) -> Iterator[tuple[Tensor, tuple[int, ...] | None]]:
+        """Yields the operations' weights at each λ, perturbed if the sample says so; see `Relaxed`.
+
+        Args:
+            logits: (num_lams, edges, n) of the candidates that are left.
+        """
+        deltas: Sequence[Tensor | None] = sample.perturbations or [None] * len(logits)
+        for own, noise, delta in zip(logits, sample.relax_noise, deltas, strict=True):
+            weights, active = self.relaxation(own, noise, sample.temperature)
+            if delta is not None:
+                delta = delta if self.kept is None else delta.gather(-1, self.kept)
+                weights = perturbed(weights, delta, sum_to_one=self.relaxation.sum_to_one)
+            yield self._everywhere(weights, active)
+
     def unit_costs(self) -> tuple[Tensor, Tensor]:
         """Unit costs at the present weights: those with a λ, and the KL / N if it has none.
 
@@ -182,12 +199,10 @@ class NegativeElbo(nn.Module):
         tables, offsets = self.unit_costs()
         candidates, edge_logits = self.arch_logits(sample, arch_logits)
         terms = []
-        for number, (lam, noise) in enumerate(zip(sample.lams, sample.relax_noise, strict=True)):
+        for number, (lam, (weights, active)) in enumerate(
+            zip(sample.lams, self.op_weights(sample, candidates), strict=True)
+        ):
             logits = candidates[number]
-            weights, active = self.relaxation(logits, noise, sample.temperature)
-            weights, active = self._everywhere(weights, active)
-            if sample.perturbations is not None:
-                weights = (weights + sample.perturbations[number]).clamp(min=0)
             shares = None
             if edge_logits is not None:
                 shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
@@ -314,12 +329,13 @@ class NegativeElbo(nn.Module):
         by_cost = torch.cat([lams, lams.new_ones(len(lams), len(tables) - lams.shape[1])], dim=1)
         one_hots = F.one_hot(torch.cat([cells.choices for cells in memory]), tables.shape[2])
         prices = by_cost @ (tables.flatten(1) @ one_hots.to(tables).flatten(1).T)
-        expected = expected_loss(log_probs, memory, prices)
-        all_costs = offsets + probs.detach().flatten(1) @ tables.flatten(1).T
+        expected = probs.detach().flatten(1) @ tables.flatten(1).T  # (num_lams, num_costs)
+        all_costs = offsets + expected
         arch_kl = self.relaxation.kl(log_probs, logits)
         penalty = torch.stack([self._penalty(each) for each in probs])
         total = nll + (by_cost * all_costs).sum(dim=1) + sample.arch_kl_price * arch_kl
-        total = total + penalty + expected - expected.detach()
+        expected_prices = (by_cost * expected).sum(dim=1)
+        total = total + penalty + surrogate_loss(log_probs, memory, prices, expected_prices)
         costs, weight_kl = all_costs.mean(dim=0).split([lams.shape[1], len(tables) - lams.shape[1]])
         objective = (total / (1 + lams.sum(dim=1))).mean()
         return Terms(

@@ -256,7 +256,9 @@ class Gibbs(Hypernet):
     Most probable architecture. Let Γ be any set of allowed architectures (any constraints), and
     a(γ), c(γ) sums over edges. log q(γ) = a(γ) − β c(γ) − const. If γ is best in Γ at β and γ' at
     β' > β, then a(γ) − β c(γ) ≥ a(γ') − β c(γ') and a(γ') − β' c(γ') ≥ a(γ) − β' c(γ). Adding,
-    (β' − β) (c(γ) − c(γ')) ≥ 0: γ' is not dearer.
+    (β' − β) (c(γ) − c(γ')) ≥ 0: γ' is not dearer. Other rules of discretisation do not promise that
+    (`nas/discretise.py`), nor do probabilities other than the softmax of h, as those of Dirichlet
+    and sigmoid relaxations, where a node keeps some of its edges.
 
     Both hold for fixed `a`, first and increments, that is at every moment of a search.
     """

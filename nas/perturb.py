@@ -8,36 +8,60 @@ flat in it, and a flat loss survives the step to a discrete cell.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.bilevel import Reduce
 
 KINDS = ("none", "random", "adversarial")
 PGD_STEPS = 7
-"""Steps of the attack, as in the paper."""
-OVERSHOOT = 2.5
-"""All steps together are so many radii long: a corner of the ball can be reached from any other."""
+"""Steps of the attack, as in the authors' code."""
 
 
 def random_in_ball(shape: tuple[int, ...], radius: float, generator: torch.Generator) -> Tensor:
-    """A point of the ball ‖δ‖_∞ <= radius, uniform, on the generator's device."""
+    """Draws a point of the ball ‖δ‖_∞ <= radius, uniform, on the generator's device."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
     return radius * (2 * uniform - 1)
 
 
+def perturbed(weights: Tensor, delta: Tensor, *, sum_to_one: bool = True) -> Tensor:
+    """Returns perturbed operation weights that are weights again, as the authors' code does.
+
+    w + δ is clamped to [0, 1], and each edge is divided by its sum. An edge of which nothing is
+    left keeps its largest operation alone. The gradient is that of w + δ, as if there was neither
+    clamp nor division: the authors differentiate at the point itself.
+
+    Args:
+        weights: (…, edges, ops), in [0, 1].
+        delta: (edges, ops).
+        sum_to_one: whether the weights of an edge add up to 1; otherwise nothing is divided.
+    """
+    moved = weights + delta
+    inside = moved.detach().clamp(0, 1)
+    if sum_to_one:
+        total = inside.sum(dim=-1, keepdim=True)
+        largest = F.one_hot(moved.argmax(dim=-1), moved.shape[-1]).to(moved)
+        inside = torch.where(total > 0, inside / total, largest)
+    return inside + (moved - moved.detach())
+
+
 def adversarial(
     loss: Callable[[Tensor], Tensor],
+    landed: Callable[[Tensor], Tensor],
     start: Tensor,
     radius: float,
     steps: int = PGD_STEPS,
     reduce: Reduce = tuple,
 ) -> Tensor:
-    """A point of the ball ‖δ‖_∞ <= radius at which the loss is high.
+    """Returns a point of the ball ‖δ‖_∞ <= radius at which the loss is high, or 0.
 
-    Projected gradient ascent along the gradient's signs (Madry et al. 2018).
+    Projected gradient ascent along the gradient's signs (Madry et al. 2018), each step 2/steps of
+    the radius long, which begins where the weights have landed. If the loss is then lower than
+    without a perturbation, there is none.
 
     Args:
         loss: δ -> scalar; the same in every call for the same δ.
+        landed: δ -> by how much the weights really move (`perturbed`), of the same shape.
         start: a point of the ball, of any shape.
         radius: >= 0.
         steps: ascents, >= 1.
@@ -47,42 +71,8 @@ def adversarial(
     for _ in range(steps):
         leaf = delta.detach().requires_grad_()
         (grad,) = reduce(torch.autograd.grad(loss(leaf), (leaf,)))
-        delta = (delta + OVERSHOOT * radius / steps * grad.sign()).clamp(-radius, radius)
-    return delta
-
-
-def top_eigenvalue(
-    loss: Callable[[Tensor], Tensor],
-    point: Tensor,
-    generator: torch.Generator,
-    iterations: int = 10,
-) -> float:
-    """The eigenvalue of largest modulus of a loss's Hessian, by power iteration.
-
-    Its growth tells that the discrete cell will be worse than the mixture (Zela et al.:
-    Understanding and robustifying differentiable architecture search, 2020).
-
-    Args:
-        loss: twice differentiable function of a tensor like `point`.
-        point: where.
-        generator: source of the first direction.
-        iterations: products of the Hessian with a vector, >= 1.
-
-    Returns:
-        The Rayleigh quotient of the last direction; 0 where the gradient is constant.
-    """
-    leaf = point.detach().requires_grad_()
-    (grad,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
-    direction = torch.randn(point.shape, generator=generator, device=generator.device)
-    direction = direction.to(point)
-    value = 0.0
-    for _ in range(iterations):
-        direction = direction / direction.norm().clamp_min(torch.finfo(direction.dtype).tiny)
-        if not grad.requires_grad:
-            return 0.0
-        (product,) = torch.autograd.grad(
-            grad, leaf, direction, retain_graph=True, materialize_grads=True
-        )
-        value = float((direction * product).sum())
-        direction = product
-    return value
+        delta = (landed(delta) + 2 * radius / steps * grad.sign()).clamp(-radius, radius)
+    nothing = torch.zeros_like(delta)
+    with torch.no_grad():
+        before, after = reduce((loss(nothing), loss(delta)))
+    return nothing if before > after else delta

@@ -77,6 +77,8 @@ class Relaxation(ABC):
     """Whether a single operation per edge is computed."""
     categorical = True
     """Whether the expected weights are softmax(logits)."""
+    sum_to_one = True
+    """Whether the weights of an edge add up to 1."""
 
     def log_probs(self, logits: Tensor) -> Tensor:
         """Logarithms of the expected weights, of the shape of `logits`, (…, edges, ops)."""
@@ -229,6 +231,7 @@ class Sigmoid(Relaxation):
     """
 
     categorical = False
+    sum_to_one = False
 
     def log_probs(self, logits: Tensor) -> Tensor:
         return F.logsigmoid(logits)

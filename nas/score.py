@@ -14,22 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HEAVIEST = 20.0
-"""Largest importance weight: cells drawn long ago may be likely by now."""
+"""Largest importance weight of a cell that was drawn some steps ago: it may be likely by now."""
+LIGHTEST = 1e-3
+"""Sum of weights below which a mean of likelihoods is drawn towards 0, that of all cells."""
 
 
 class Scored(NamedTuple):
     """Cells that were drawn at one step, and what they were worth."""
 
     choices: Tensor
-    """(n, edges) int64."""
+    """(n, edges) int64, independent of each other."""
     nll: Tensor
-    """(n,) negative log-likelihoods on one batch, less their mean, nats per example."""
+    """(n,) negative log-likelihoods on one batch, each less the mean of the others, nats per
+    example."""
     log_q: Tensor
     """(n,) log-probabilities under the mixture they were drawn from."""
 
 
 def draw_cells(log_probs: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draws cells from the mixture of several distributions, evenly over its members.
+    """Draws cells from the mixture of several distributions, independently of each other.
 
     Args:
         log_probs: (lams, edges, ops), logarithms of the operations' probabilities.
@@ -40,14 +43,13 @@ def draw_cells(log_probs: Tensor, count: int, generator: torch.Generator) -> Ten
         (count, edges) int64, on the CPU.
     """
     lams, edges, ops = log_probs.shape
-    positions = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    member = (positions * lams).long().clamp(max=lams - 1)
+    member = torch.randint(lams, (count,), generator=generator)
     probs = log_probs.detach().cpu().double().exp()[member].reshape(-1, ops)
     return torch.multinomial(probs, 1, generator=generator).reshape(count, edges)
 
 
 def log_likelihoods(log_probs: Tensor, choices: Tensor) -> Tensor:
-    """Log-probability of each cell under each distribution, (lams, n).
+    """Returns the log-probability of each cell under each distribution, (lams, n).
 
     Args:
         log_probs: (lams, edges, ops).
@@ -61,39 +63,52 @@ def scored(choices: Tensor, nll: Tensor, log_probs: Tensor) -> Scored:
     """Writes down what cells drawn from the mixture of `log_probs` were worth.
 
     Args:
-        choices: (n, edges).
+        choices: (n, edges), at least two.
         nll: (n,), all on the same batch, whose difficulty cancels in what is kept.
         log_probs: (lams, edges, ops).
     """
     log_q = log_likelihoods(log_probs.detach(), choices).logsumexp(dim=0)
-    return Scored(choices, nll - nll.mean(), log_q - math.log(len(log_probs)))
+    others = (nll.sum() - nll) / (len(nll) - 1)
+    return Scored(choices, nll - others, log_q - math.log(len(log_probs)))
 
 
-def expected_loss(log_probs: Tensor, memory: Sequence[Scored], prices: Tensor) -> Tensor:
-    """Expected loss for every λ, (lams,), up to a common constant.
+def surrogate_loss(
+    log_probs: Tensor, memory: Sequence[Scored], prices: Tensor, expected_prices: Tensor
+) -> Tensor:
+    """Returns zeros, (lams,), whose gradient estimates that of each λ's expected loss.
 
-    The loss of a cell is its negative log-likelihood and its price. The value is the
-    self-normalised importance-sampling estimate. The gradient is the score-function estimate
-    Σ_j w_j (loss_j − b_j) ∇ log q(γ_j|λ) / Σ_j w_j with the leave-one-out baseline b_j: the same
-    estimate of the value from all cells but the j-th. The expected price is known exactly and still
-    is estimated from the same cells: dearer cells are likelier, so that errors cancel.
+    The loss of a cell is its negative log-likelihood and its price. Of n cells γ_j in all, with
+    importance weights w_j = q(γ_j|λ) / mixture(γ_j), the gradient is
+
+        1/n Σ_j w_j (loss_j − b_j) ∇ log q(γ_j|λ),
+
+    the score-function estimate (Williams 1992). The baseline b_j is the sum of three: the mean
+    likelihood of the other cells of its step, which takes the difficulty of the batch away; the
+    weighted mean of what the cells of the other steps have in its place; the expected price. None
+    depends on γ_j, so that the estimate is unbiased for cells drawn at this step (Mnih, Rezende
+    2016). A mean that includes the cell itself would multiply the likelihood's part by 1 − 1/n.
+    For former steps it is unbiased but for weights above `HEAVIEST`, which are cut, and but for
+    what the distributions have learned from these very cells since.
+
+    The gradient of the expected price is known exactly and still is estimated from the same cells:
+    more expensive cells are likelier, so that errors cancel.
 
     Args:
         log_probs: (lams, edges, ops).
-        memory: cells of the present step and of earlier ones, at least two in all.
+        memory: cells of the present step and of earlier ones, as many each.
         prices: (lams, n), what each of these n cells costs at each λ, nats per example.
+        expected_prices: (lams,), what cells of each λ cost on average, without gradient.
     """
-    choices = torch.cat([cells.choices for cells in memory])
-    nll = torch.cat([cells.nll for cells in memory])
+    log_likely = log_likelihoods(log_probs, torch.cat([cells.choices for cells in memory]))
     log_q = torch.cat([cells.log_q for cells in memory])
-    log_likely = log_likelihoods(log_probs, choices)  # (lams, n)
-    weights = (log_likely.detach() - log_q).exp().clamp(max=HEAVIEST)
-    losses = nll + prices
-    total, worth = weights.sum(dim=1, keepdim=True), (weights * losses).sum(dim=1, keepdim=True)
-    tiny = torch.finfo(weights.dtype).tiny
-    baselines = (worth - weights * losses) / (total - weights).clamp(min=tiny)
-    # Where one cell has all the weight there is nothing to compare it with.
-    alone = total - weights <= 1e-6 * total
-    pulls = torch.where(alone, 0.0, weights * (losses - baselines)) / total.clamp(min=tiny)
-    value = (worth / total.clamp(min=tiny))[:, 0]
-    return value + (pulls * (log_likely - log_likely.detach())).sum(dim=1)
+    # A cell of the present step weighs no more than the number of λs.
+    heaviest = max(HEAVIEST, len(log_probs))
+    weights = (log_likely.detach() - log_q).exp().clamp(max=heaviest)  # (lams, n)
+    nll = torch.stack([cells.nll for cells in memory])  # (steps, cells of a step)
+    by_step = weights.unflatten(1, nll.shape)
+    total, worth = by_step.sum(dim=2), (by_step * nll).sum(dim=2)  # (lams, steps)
+    of_others = (total.sum(dim=1, keepdim=True) - total).clamp(min=LIGHTEST)
+    levels = (worth.sum(dim=1, keepdim=True) - worth) / of_others
+    advantages = (nll - levels[..., None]).flatten(1) + prices - expected_prices[:, None]
+    pulls = weights * advantages / weights.shape[1]
+    return (pulls * (log_likely - log_likely.detach())).sum(dim=1)

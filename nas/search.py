@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import checkpoint
-from nas.diagnostics import diagnose
+from nas.diagnostics import diagnose, unkept_promise
 from nas.generated import Generated, read_task
 from nas.report import write_report
 from nas.runs import CHECKPOINT, CONFIG, make_folder, read_run, refuse_existing, write_json
@@ -53,6 +53,8 @@ def search(
             searcher = _weights(config, processes, state)
         else:
             searcher = Searcher(config, processes, state=state)
+            if processes.is_main and (warning := unkept_promise(config)) is not None:
+                print(f"warning: {warning}", file=sys.stderr)
         path = folder
         if state is None:
             path = processes.in_main(begin) or folder  # only the main process writes to it

@@ -10,6 +10,7 @@ from torch import Tensor
 from cells.cost import CostTable
 from nas import bilevel
 from nas.config import SearchConfig
+from nas.curvature import Eigenvalue, top_eigenvalue
 from nas.data import ImageData
 from nas.elbo import entropy
 from nas.finalists import Finalists
@@ -17,7 +18,7 @@ from nas.front import Front, tables_from_state
 from nas.hypernet import Gibbs
 from nas.keeper import Keeper
 from nas.loop import Gradient, Loop
-from nas.perturb import adversarial, top_eigenvalue
+from nas.perturb import adversarial
 from nas.problem import Problem
 from nas.runtime import Processes, stream
 from nas.score import Scored, draw_cells, scored
@@ -118,8 +119,21 @@ class Searcher(Loop):
             moved = train._replace(perturbations=list(delta))
             return self.problem.evaluate(moved, weights, arch).objective
 
+        objective = self.problem.objective
+        with torch.no_grad():
+            logits, _ = objective.arch_logits(train)
+        still = train._replace(perturbations=None)
+        resting = [weights for weights, _ in objective.op_weights(still, logits)]
+
+        def landed(delta: Tensor) -> Tensor:
+            moved = objective.op_weights(train._replace(perturbations=list(delta)), logits)
+            shifts = [weights - rest for (weights, _), rest in zip(moved, resting, strict=True)]
+            # One perturbation serves all examples, also where each has weights of its own.
+            return torch.stack([s.mean(dim=0) if s.ndim == 3 else s for s in shifts])
+
         found = adversarial(
             loss,
+            landed,
             torch.stack(list(train.perturbations)),
             self.problem.perturb_radius(self.step),
             reduce=self.processes.average,
@@ -253,7 +267,7 @@ class Searcher(Loop):
         }
         return values | {"entropy": entropy(log_probs).tolist()}
 
-    def hessian(self) -> float:
+    def hessian(self) -> Eigenvalue:
         """Largest eigenvalue of the validation bound's Hessian in the logits at the middle λ."""
         problem, device = self.problem, self.processes.device
         grid = problem.lam_range.grid(3)
@@ -268,15 +282,17 @@ class Searcher(Loop):
             return problem.evaluate(val, weights, self.problem.arch, logits=logits).objective
 
         generator = stream(self.config.seed, "hessian", self.step)
-        value = top_eigenvalue(loss, self.hypernet(unit).detach(), generator)
-        (mean,) = self.processes.average([torch.tensor(value, dtype=torch.float64)])
-        return float(mean)
+        logits = self.hypernet(unit).detach()
+        return top_eigenvalue(loss, logits, generator, reduce=self.processes.average)
 
     def row(self, seconds: float) -> dict[str, Any]:
         row = super().row(seconds)
         if self.keeper is not None:
             row |= self.keeper.row()
-        return row | {"hessian": self.hessian()} if self.config.hessian else row
+        if self.config.hessian:
+            found = self.hessian()
+            row |= {"hessian": found.value, "hessian_residual": found.residual}
+        return row
 
     def state(self) -> dict[str, Any]:
         return super().state() | {

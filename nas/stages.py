@@ -32,17 +32,23 @@ def prune(log_probs: Tensor, none: int, keep: int) -> Tensor:
 def widen(wide: Supernet, narrow: Supernet) -> None:
     """Gives a supernet whose operations see more channels the weights of one where they see fewer.
 
-    New channels are copies of old ones in turn, and what reads a channel that has copies is divided
-    by their number (Chen, Goodfellow, Shlens: Net2Net, 2016): the wide operation does with copies
-    of the input what the narrow one does with the input.
+    A channel's copies stand side by side, and what reads a channel that has copies is divided by
+    their number (Chen, Goodfellow, Shlens: Net2Net, 2016): the wide operation does with copies
+    of the input what the narrow one does with the input, `wide(copied x) = copied narrow(x)` with
+    `copied x = x.repeat_interleave(copies, dim=1)`. Identities and pools ask for one order of
+    inputs and outputs, factorised reductions (`Halving`) for copies within the half that makes
+    them, which this order keeps: stride 2 doubles channels, so their number is even. The first copy
+    of each output is where the narrow edge's shuffle put the channel itself.
     """
     for old, new in zip(_edges(narrow), _edges(wide), strict=True):
         copies = new.channels // old.channels
         for source, target in zip(old.parameters(), new.parameters(), strict=True):
             repeats = [new // old for new, old in zip(target.shape, source.shape, strict=True)]
             reads = repeats[1] if target.ndim > 1 else 1  # 1 where each channel has its own kernel
-            target.copy_(source.repeat(repeats) / reads)
             assert set(repeats) <= {1, copies}
+            for dim, times in enumerate(repeats):
+                source = source.repeat_interleave(times, dim)
+            target.copy_(source / reads)
     inside = {id(p) for edge in _edges(wide) for p in edge.parameters()}
     for source, target in zip(narrow.parameters(), wide.parameters(), strict=True):
         if id(target) not in inside:

@@ -8,7 +8,7 @@ import torch
 from cells.cost import CostTable
 from cells.space import find_space
 from nas.config import SearchConfig
-from nas.diagnostics import diagnose
+from nas.diagnostics import diagnose, unkept_promise
 from nas.front import Front
 from nas.hypernet import Hypernet
 
@@ -85,3 +85,23 @@ def test_cells_of_the_darts_space_are_judged_by_the_edges_they_keep() -> None:
     assert found.parameter_free.tolist() == [0.5]
     assert not found.floor["params"].any() and not found.ceiling["params"].any()
     assert "rises at 0 of them" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"space": "darts"}, None),
+        ({"space": "darts", "relax": "softmax"}, None),
+        ({"space": "darts", "discretise": "strongest_inputs"}, "discretise 'strongest_inputs'"),
+        ({"discretise": "strongest_inputs"}, None),  # every edge chooses by itself
+        ({"discretise": "threshold"}, "discretise 'threshold'"),
+        ({"space": "darts", "relax": "sigmoid"}, "relax 'sigmoid'"),
+        ({"relax": "sigmoid"}, None),
+        ({"space": "darts", "relax": "dirichlet"}, "relax 'dirichlet'"),
+        ({"space": "darts", "relax": "dirichlet", "finalists": 9}, None),  # chosen by budget
+        ({"hypernet": "mlp", "space": "darts", "discretise": "strongest_inputs"}, None),
+    ],
+)
+def test_what_the_gibbs_form_does_not_promise_is_said(settings, named) -> None:
+    said = unkept_promise(SearchConfig(**settings))
+    assert said is None if named is None else said is not None and said.startswith(named)

@@ -161,6 +161,25 @@ def test_gibbs_cells_never_get_dearer_as_beta_rises(name, seed, scale) -> None:
     assert last.tolist() == cheapest.tolist()
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("darts", "strongest_inputs"), ("darts_free", "threshold"), ("nasbench201", "threshold")],
+)
+def test_other_rules_may_give_dearer_cells_as_beta_rises(name, rule) -> None:
+    """What the documentation owns up to."""
+    space = find_space(name)
+    betas = torch.linspace(0, 5, 101, dtype=torch.float64)
+    risen = 0
+    for seed in range(20):
+        costs = random_logits(space, seed + 1).exp()
+        costs[:, space.none] = 0
+        logits = random_logits(space, seed) - betas[:, None, None] * costs
+        choices = discretise(space, logits.log_softmax(dim=-1), rule)
+        totals = costs.expand(len(betas), -1, -1).gather(2, choices[..., None]).sum(dim=(1, 2))
+        risen += bool((totals.diff() > 1e-9).any())
+    assert risen >= 3
+
+
 def test_an_unknown_rule_is_refused() -> None:
     space = small_space(1)
     with pytest.raises(InputError, match="unknown discretisation rule 'most_probably': did you"):

@@ -24,7 +24,7 @@ LAYERS = (
     "nas.weight_config nas.weightnet nas.terms nas.stages nas.recorded",
     "cells.supernet nas.config nas.finalists",
     "nas.method_config",
-    "nas.bounds nas.perturb nas.evolution",
+    "nas.bounds nas.curvature nas.perturb nas.evolution",
     "nas.discretise cells.sampling",
     "cells.cost nas.hypernet nas.relax nas.score nas.posterior nas.kernels nas.bilevel nas.data "
     "nas.checkpoint nas.metrics nas.price nas.regularise nas.step_graph",

@@ -38,7 +38,7 @@ TINY = SearchConfig(
     threads=1,
 )
 CONFIGS = {
-    "softmax": replace(TINY, relax="softmax", hypernet="constant"),
+    "softmax": replace(TINY, relax="softmax", hypernet="constant", hessian=True),
     "gumbel": replace(TINY, relax="gumbel", order="exact", hypernet="mlp"),
     "gumbel_example": replace(TINY, relax="gumbel_example", order="second", hypernet="piecewise"),
     "straight_through": replace(TINY, relax="straight_through", lams_per_step=2),
@@ -82,6 +82,7 @@ def outcome(searcher: Searcher) -> dict[str, Any]:
         "supernet": searcher.supernet.state_dict(),
         "hypernet": searcher.hypernet.state_dict(),
         "means": {name: average.mean for name, average in searcher.averages.items()},
+        "hessian": tuple(searcher.hessian()) if searcher.config.hessian else (),
     }
 
 
@@ -132,6 +133,7 @@ def test_two_processes_equal_one_on_the_joint_batch(
     assert together["means"].keys() == alone["means"].keys()
     for key, mean in alone["means"].items():
         assert together["means"][key] == pytest.approx(mean, rel=1e-4, abs=1e-5)
+    assert together["hessian"] == pytest.approx(alone["hessian"], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gaussian", *CONFIGS])
@@ -141,6 +143,7 @@ def test_both_processes_hold_the_same_parameters(results: list[dict[str, Any]], 
         for key, tensor in first[part].items():
             assert torch.equal(tensor, second[part][key])
     assert first["means"] == second["means"]
+    assert first["hessian"] == second["hessian"]
 
 
 def test_two_processes_are_refused_with_one_line(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_the_score_step_by_hand(digits: ImageData) -> None:
             [F.cross_entropy(problem.supernet.discrete(val.x, c), val.y)
              for c in memory.choices.tolist()]
         )  # fmt: skip
-    torch.testing.assert_close(memory.nll, nlls - nlls.mean())
+    torch.testing.assert_close(memory.nll, 1.5 * (nlls - nlls.mean()))  # less that of the others
     torch.testing.assert_close(terms.nll, nlls.mean())
     probs = logits.softmax(dim=-1)
     table = problem.tables["params"]
