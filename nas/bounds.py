@@ -10,8 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from cells.cost import CostTable
 from cells.errors import InputError, unknown
@@ -24,10 +27,12 @@ TIME_UNITS = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3}
 """Suffixes of a bound; times are in milliseconds."""
 MARGIN = 1e-3
 """Share of a bound by which a projection stays below it."""
-PROJECTIONS = 100
+PROJECTIONS = 200
 """Steps of one projection, at most."""
 LONGEST = 1.0
 """Largest Euclidean length of such a step."""
+SETTLED = 0.02
+"""A step that ends a projection is so short, as a share of the way that the projection has come."""
 STIFFNESS = 10.0
 """ρ of the augmented Lagrangian, nats per squared unit of cost."""
 ADAPTATION = 0.1
@@ -167,9 +172,17 @@ def level(start: float, finished: float, levels: int) -> float:
 def project(
     excess: Callable[[], Tensor], parameters: Sequence[torch.nn.Parameter], steps: int = PROJECTIONS
 ) -> int:
-    """Moves parameters, in place, until no bound is exceeded.
+    """Moves parameters, in place, to a nearest point at which no bound is exceeded.
 
-    Newton steps on the bound that is exceeded most, along its gradient.
+    Sequential quadratic programming. From x_0, the parameters as they are, a step leads from x to
+
+        argmin_y ‖y − (x + p (x_0 − x))‖²  subject to  c_i(x) + ∇c_i(x)·(y − x) <= 0
+
+    where c are the excesses plus `MARGIN`, and i the most exceeded bound and those that held the
+    step before. It settles where x_0 − x is a sum of these gradients with weights >= 0: at a
+    nearest point, of which there may be several, as costs are not convex. p is 1, and halved
+    when a step turns back. In the second half of all steps it is 0: those are Newton's and lead
+    straight to the bounds.
 
     Args:
         excess: expected costs as multiples of what is allowed, less 1, of any shape, at the
@@ -179,18 +192,60 @@ def project(
     Returns:
         Number of steps taken.
     """
+    start = point = parameters_to_vector(parameters).detach()
+    pull, last, holding = 1.0, torch.zeros_like(point), set[int]()
     for step in range(steps):
-        worst = excess().amax() + MARGIN
-        if float(worst.detach()) <= MARGIN:
+        values = excess().flatten() + MARGIN
+        worst = int(values.argmax())
+        inside = float(values[worst].detach()) <= MARGIN
+        if 2 * step >= steps:
+            pull = 0.0
+        if inside and (step == 0 or pull == 0):
             return step
-        grads = torch.autograd.grad(worst, parameters, materialize_grads=True)
-        square = sum(grad.square().sum() for grad in grads)
-        factor = worst.detach() / (square + 1e-12)
-        factor = factor.clamp(max=LONGEST / (float(square) ** 0.5 + 1e-12))
+        rows = sorted({*holding, worst})
+        gradients = torch.stack([_gradient(values[row], parameters) for row in rows])
+        back = pull * (start - point)
+        needed = values[rows].detach() + gradients @ back
+        if not needed.isfinite().all():
+            return step  # the search's next step tells it
+        shift, weights = shortest(gradients, needed)
+        holding = {row for row, weight in zip(rows, weights, strict=True) if weight > 0}
+        move = back - shift
+        length = float(move.norm())
+        if inside and length <= SETTLED * float(back.norm()):
+            return step
+        if float(move @ last) < 0 and length > float(last.norm()) / 2:
+            pull /= 2
+        last = move * min(1.0, LONGEST / (length + 1e-12))
+        point = point + last
         with torch.no_grad():
-            for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.sub_(factor * grad)
+            parts = point.split([parameter.numel() for parameter in parameters])
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.copy_(part.view_as(parameter))
     return steps
+
+
+def shortest(gradients: Tensor, needed: Tensor) -> tuple[Tensor, list[float]]:
+    """Returns the shortest vector z (n,) with gradients (m, n) · z >= needed (m,).
+
+    Least distance programming (Lawson, Hanson: Solving least squares problems, 1974, ch. 23): of
+    the least squares problem gradientsᵀ u ≈ 0, needed · u ≈ 1 over u >= 0, z is the first residual
+    over the second.
+
+    Returns:
+        z = Σ_i w_i gradients_i, very long where no vector will do, and w (m,) up to a factor,
+        0 for those that z meets anyway.
+    """
+    rows, least = gradients.double().cpu().numpy(), needed.double().cpu().numpy()
+    weights, _ = nnls(np.vstack([rows.T, least]), np.append(np.zeros(rows.shape[1]), 1.0))
+    vector = weights @ rows / max(1 - weights @ least, 1e-12)
+    return torch.from_numpy(vector).to(gradients), weights.tolist()
+
+
+def _gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> Tensor:
+    """Returns the gradient of a scalar as one vector; its graph is kept for others."""
+    grads = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+    return torch.cat([grad.flatten() for grad in grads])
 
 
 def priced(excess: Tensor, multipliers: Tensor) -> Tensor:

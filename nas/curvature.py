@@ -91,8 +91,8 @@ def _top_vector(product: Callable[[Any], Any], start: Any) -> Any:
     """
     size = len(start)
     if size > BASIS:
-        # ARPACK's tolerance is a share of the eigenvalue, and where that is near zero, it may return
-        # another one. The largest is at least −r, so that of H + 2r it is at least r. A random
+        # ARPACK's tolerance is a share of the eigenvalue, and where that is near zero, another one
+        # may come back. The largest is at least −r, so that of H + 2r it is at least r. A random
         # direction tells r.
         shift = 2 * np.linalg.norm(product(start)) / np.linalg.norm(start)
         operator = LinearOperator(

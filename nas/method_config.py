@@ -90,8 +90,8 @@ class MethodConfig:
     bounds: tuple[str, ...] = ()
     """Upper bounds on costs, for every λ, such as params=100k or latency=2ms."""
     constraint: str = "none"
-    """How the search is kept within the bounds: projection (RC-DARTS), or multiplier, a Lagrange
-    multiplier that adapts (budgeted super networks)."""
+    """How the search is kept within the bounds: projection onto the nearest parameters within
+    them (RC-DARTS), or multiplier, a Lagrange multiplier that adapts (budgeted super networks)."""
     bound_levels: int = 3
     """Levels in which a projection tightens the bounds from the dearest cell to what is asked."""
 
@@ -108,7 +108,8 @@ class MethodConfig:
     perturb_radius: float = 0.3
     """Its largest size at the end of the search; it grows evenly from 0 at the warm-up's end."""
     hessian: bool = False
-    """Log the largest eigenvalue of the validation loss's Hessian in the architecture's logits."""
+    """Log the largest eigenvalue of the validation loss's Hessian in the architecture's logits, and
+    its residual."""
 
     # Weights
     weights: str = "point"

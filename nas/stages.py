@@ -33,12 +33,14 @@ def widen(wide: Supernet, narrow: Supernet) -> None:
     """Gives a supernet whose operations see more channels the weights of one where they see fewer.
 
     A channel's copies stand side by side, and what reads a channel that has copies is divided by
-    their number (Chen, Goodfellow, Shlens: Net2Net, 2016): the wide operation does with copies
-    of the input what the narrow one does with the input, `wide(copied x) = copied narrow(x)` with
-    `copied x = x.repeat_interleave(copies, dim=1)`. Identities and pools ask for one order of
-    inputs and outputs, factorised reductions (`Halving`) for copies within the half that makes
-    them, which this order keeps: stride 2 doubles channels, so their number is even. The first copy
-    of each output is where the narrow edge's shuffle put the channel itself.
+    their number (Chen, Goodfellow, Shlens: Net2Net, 2016): with copied(x) =
+    x.repeat_interleave(copies, dim=1), wide(copied(x)) = copied(narrow(x)) for every operation. An
+    identity needs the same order before and after; a factorised reduction, which computes either
+    half of its output on other pixels, needs copies in the half of their channel. These are even
+    in number, as a reduction has doubled them. And the first copy of each output stays where the
+    narrow edge's shuffle has put it.
+
+    The network's own function changes: its operations now see channels that are no copies.
     """
     for old, new in zip(_edges(narrow), _edges(wide), strict=True):
         copies = new.channels // old.channels
@@ -46,9 +48,10 @@ def widen(wide: Supernet, narrow: Supernet) -> None:
             repeats = [new // old for new, old in zip(target.shape, source.shape, strict=True)]
             reads = repeats[1] if target.ndim > 1 else 1  # 1 where each channel has its own kernel
             assert set(repeats) <= {1, copies}
+            copied = source / reads
             for dim, times in enumerate(repeats):
-                source = source.repeat_interleave(times, dim)
-            target.copy_(source / reads)
+                copied = copied.repeat_interleave(times, dim)
+            target.copy_(copied)
     inside = {id(p) for edge in _edges(wide) for p in edge.parameters()}
     for source, target in zip(narrow.parameters(), wide.parameters(), strict=True):
         if id(target) not in inside:
