@@ -15,7 +15,7 @@ endif
 
 search: .venv/installed
 	$(BIN)/python search.py digits --out $(RUN)
-	$(BIN)/python -m nas.family $(RUN) --cells 3
+	$(BIN)/python -m nas family $(RUN) --cells 3
 	@echo "Everything lies in $(RUN): front.svg, front.csv, cells/, genotypes/, retrained/."
 
 test: .venv/installed

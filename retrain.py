@@ -4,10 +4,15 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.commandline import parse, take
-from nas.recipe import PRESETS, RetrainConfig, choose_preset, fine_tuning, read_retraining
-from nas.retrainer import retrain
-from nas.runtime import run_script
+from nas.retraining.config import (
+    PRESETS,
+    RetrainConfig,
+    choose_preset,
+    fine_tuning,
+    read_retraining,
+)
+from nas.retraining.run import retrain
+from nas.runtime.commandline import parse, run_script, take
 
 USAGE = f"""usage: python retrain.py [PRESET] --genotype FILE [--option value …]
        python retrain.py --resume runs/x    go on with an interrupted retraining

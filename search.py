@@ -4,14 +4,11 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError, unknown
-from nas.commandline import parse, take
-from nas.config import SearchConfig
-from nas.methods import METHODS, options, settled
-from nas.presets import ALL_PRESETS
-from nas.runs import read_any_run, read_config, require_same
-from nas.runtime import run_script
-from nas.search import search
-from nas.weight_config import AnyConfig, any_config
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.presets import METHODS, options, settled
+from nas.run import ALL_PRESETS, AnyConfig, any_config, read_any_run, require_same_run, search
+from nas.runtime.commandline import parse, run_script, take
+from nas.runtime.files import read_config
 
 USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
@@ -35,7 +32,7 @@ def command() -> None:
         folder = Path(resume)
         config, state = read_any_run(folder)
         config = parse(type(config), config, args, "search.py --resume RUN")
-        require_same(config, state, folder)
+        require_same_run(config, state, folder)
         search(config, folder, state=state)
         return
     if path is not None:

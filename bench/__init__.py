@@ -1,1 +1,1 @@
-"""Time and memory: `python -m bench` measures everything in docs/results/speed.md."""
+"""Time and memory: `python -m bench` measures the CPU tables of docs/results/speed.md."""

@@ -1,4 +1,4 @@
-"""Measures everything in docs/results/speed.md, and docs/methods.md, and writes its tables there.
+"""Measures the CPU tables of docs/results/speed.md and docs/methods.md, and writes them there.
 
     python -m bench --reference PATH [--rounds 5] [--parts steps overheads growth processes methods]
 
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from bench import growth, methods, overheads, processes, steps
-from nas.retrainer import describe_machine
-from nas.runtime import start_processes, write_atomically
+from nas.runtime.files import write_atomically
+from nas.runtime.processes import describe_machine, start_processes
 
 DOCS = Path(__file__).parent.parent / "docs"
 SPEED = DOCS / "results" / "speed.md"

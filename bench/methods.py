@@ -1,4 +1,4 @@
-"""One search step of every method of `nas/methods.py`, beside that of plain softmax.
+"""One search step of every method of `nas/cell_search/presets.py`, beside that of plain softmax.
 
     python -m bench.methods [--rounds 3] [--num-cells 3 8] [--only darts snas]
 
@@ -17,8 +17,7 @@ from bench.steps import side_by_side
 from cells.cell import Skeleton
 from cells.cost import cost_table
 from cells.space import find_space
-from nas.methods import METHODS, RESTING
-from nas.presets import PRESETS
+from nas.cell_search.presets import METHODS, PRESETS, RESTING
 
 PRESET = "cifar10"
 BASE = "softmax"

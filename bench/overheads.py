@@ -22,12 +22,13 @@ from typing import Any
 import torch
 
 from bench.worker import Worker, noise, take_turns
-from nas.config import SearchConfig
-from nas.front import Front
-from nas.presets import PRESETS
-from nas.runtime import start_processes
-from nas.search import search
-from nas.searcher import Searcher
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.fronts import load_front
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.searcher import Searcher
+from nas.run import search
+from nas.runtime.processes import start_processes
+from nas.selection.front import Front
 
 LAMS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -103,7 +104,7 @@ def five_lams(epochs: int) -> tuple[float, float]:
         )
         one = run(base, root / "all")
         start = time.perf_counter()
-        front = Front.load(root / "all")
+        front = load_front(root / "all")
         for lam in LAMS:
             front.at(lam)
         return one + time.perf_counter() - start, five

@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Any
 
 from bench.worker import noise
-from nas.presets import PRESETS
-from nas.runtime import start_processes, stop_processes
-from nas.searcher import Searcher
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.searcher import Searcher
+from nas.runtime.processes import start_processes, stop_processes
 
 LINKS = {"NVLink 4, one H200 (450 GB/s each way)": 450e9, "PCIe 5 ×16 (63 GB/s)": 63e9}
 RELAXATIONS = ("softmax", "straight_through")

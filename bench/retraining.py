@@ -19,11 +19,10 @@ from bench.worker import noise
 from cells.genotype import Genotype
 from cells.sampling import random_cell
 from cells.space import find_space
-from nas.data import ImageData
-from nas.recipe import RetrainConfig, resolve
-from nas.retrainer import describe_machine
-from nas.runtime import Processes, start_processes
-from nas.trainer import EAGER_STEPS, Retrainer
+from nas.data.datasets import ImageData
+from nas.retraining.config import RetrainConfig, resolve
+from nas.retraining.trainer import EAGER_STEPS, Trainer
+from nas.runtime.processes import Processes, describe_machine, start_processes
 
 CONFIG = RetrainConfig(
     data="noise", channels=16, num_cells=3, crop_padding=4, flip=True, cutout=16, batch_size=96
@@ -32,13 +31,13 @@ STEPS = 40
 """Steps of each network in a round."""
 
 
-def make(count: int, recorded: bool, processes: Processes, data: ImageData) -> list[Retrainer]:
+def make(count: int, recorded: bool, processes: Processes, data: ImageData) -> list[Trainer]:
     """Networks that have taken their first steps."""
     space, draw, made = find_space("darts"), random.Random(0), []
     for seed in range(count):
         cell = random_cell(space, draw, convolutions=0.5)
         genotype = Genotype.from_choices(space, cell)
-        trainer = Retrainer(resolve(CONFIG, genotype, None), genotype, data, processes, seed)
+        trainer = Trainer(resolve(CONFIG, genotype, None), genotype, data, processes, seed)
         if not recorded:
             trainer.record_at = None
         trainer.network.train()
@@ -47,7 +46,7 @@ def make(count: int, recorded: bool, processes: Processes, data: ImageData) -> l
     return made
 
 
-def advance(trainers: Sequence[Retrainer], steps: int) -> None:
+def advance(trainers: Sequence[Trainer], steps: int) -> None:
     """Takes steps in turns, to the end."""
     for _ in range(steps):
         for trainer in trainers:

@@ -13,13 +13,12 @@ from dataclasses import replace
 import torch
 
 from bench.worker import noise
-from nas.config import SearchConfig
-from nas.data import ImageData
-from nas.presets import PRESETS
-from nas.recorded import EAGER_PASSES
-from nas.retrainer import describe_machine
-from nas.runtime import Processes, start_processes
-from nas.searcher import Searcher
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.searcher import Searcher
+from nas.data.datasets import ImageData
+from nas.objective.likelihood import EAGER_PASSES
+from nas.runtime.processes import Processes, describe_machine, start_processes
 
 STEPS = 20
 """Steps of each search in a round."""
@@ -42,7 +41,7 @@ def make(
     """A search that has taken its first steps."""
     searcher = Searcher(config, processes, data=data)
     if arch:
-        searcher.step = searcher.problem.warmup_steps
+        searcher.step = searcher.problem.schedule.warmup_steps
     if not recorded:
         searcher.problem.objective.recorded = None
     for _ in range(EAGER_PASSES + 1):

@@ -28,12 +28,11 @@ from typing import Any
 import torch
 
 from cells.space import SPACES, find_space
-from nas.augment import Split
-from nas.data import ImageData
-from nas.presets import PRESETS
-from nas.retrainer import describe_machine
-from nas.runtime import start_processes
-from nas.searcher import Searcher
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.searcher import Searcher
+from nas.data.batches import Split
+from nas.data.datasets import ImageData
+from nas.runtime.processes import describe_machine, start_processes
 
 GIB = 2**30
 

@@ -17,6 +17,9 @@ from cells.errors import InputError
 KERNEL = 3
 """Side of every convolution, in pixels."""
 
+MLP = "mlp"
+"""Name of the space whose networks are layers in a row."""
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -203,3 +206,15 @@ def _size(shape: Sequence[int]) -> int:
     for side in shape:
         size *= side
     return size
+
+
+@torch.no_grad()
+def module_of(chain: Chain, tables: Sequence[Tensor]) -> nn.Sequential:
+    """An ordinary module with given weights, (outputs, inputs + 1) for each layer that has some."""
+    module = chain.module()
+    layers = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
+    for layer, table in zip(layers, tables, strict=True):
+        layer.weight.copy_(table[:, :-1].reshape(layer.weight.shape))
+        assert layer.bias is not None
+        layer.bias.copy_(table[:, -1])
+    return module

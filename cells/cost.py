@@ -5,8 +5,9 @@ the table per edge, summed over all cells of the edge's kind.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -240,3 +241,8 @@ def cost_table(
         return _table(skeleton, name, _milliseconds, image)
     measure = {"params": _params, "flops": _flops}[name]
     return _table(skeleton, name, measure, torch.empty(1, *shape, device="meta"))
+
+
+def tables_from_state(tables: Mapping[str, Any]) -> dict[str, CostTable]:
+    """Rebuilds cost tables from a checkpoint."""
+    return {name: CostTable(name, t["base"], t["table"]) for name, t in tables.items()}

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from nas.bilevel import Hypergradient, Loss, exact, finite_difference, first_order
-from nas.runtime import run_script, stream
+from nas.optim.bilevel import Hypergradient, Loss, exact, finite_difference, first_order
+from nas.runtime.commandline import run_script
+from nas.runtime.streams import stream
 
 EPSILONS = tuple(m * 10.0**-k for k in range(8) for m in (1.0, 0.3))
 """Distances ε, descending: 1, 0.3, 0.1, …, 3e-8."""

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments.hypergradient import flat
-from nas.bilevel import Hypergradient, exact, finite_difference
-from nas.config import SearchConfig
-from nas.runtime import Processes
-from nas.searcher import Searcher
-from nas.terms import Sample
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.searcher import Searcher
+from nas.objective.terms import StepInputs
+from nas.optim.bilevel import Hypergradient, exact, finite_difference
+from nas.runtime.processes import Processes
 
 EPSILONS = (1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 CONFIGS = {
@@ -35,7 +35,7 @@ def soften(module: nn.Module) -> None:
         soften(child)
 
 
-def double(sample: Sample) -> Sample:
+def double(sample: StepInputs) -> StepInputs:
     """The same sample in float64."""
     noise = [None if x is None else x.double() for x in sample.relax_noise]
     return sample._replace(

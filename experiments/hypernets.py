@@ -20,14 +20,13 @@ from experiments.hypernets_paper import ACCURACY, EVIDENCE, LAMS, STABILITY, UPD
 from experiments.hypernets_picture import draw_pruning, draw_sweep
 from experiments.hypernets_small import boston_table, cifar10_table
 from experiments.records import finished, recorded
-from nas.commandline import Parser
-from nas.evidence import evidence, means, quality
-from nas.examples import Task, load_task
-from nas.generated import Generated
-from nas.metrics import MetricsLog
-from nas.prune import SHARES, curve
-from nas.runtime import run_script
-from nas.weight_config import WeightConfig
+from nas.data.examples import Task, load_task
+from nas.runtime.commandline import Parser, run_script
+from nas.runtime.metrics import MetricsLog
+from nas.weight_search.config import WeightConfig
+from nas.weight_search.evidence import evidence, means, quality
+from nas.weight_search.networks import Generated
+from nas.weight_search.pruning import SHARES, curve
 
 RUNS = 5
 DRAWS = 10

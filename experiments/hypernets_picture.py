@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nas.plot import MUTED, plain_axes, save_picture
+from nas.reports.style import MUTED, plain_axes, save_picture
 
 COLOURS = ("#0f766e", "#b45309", "#7c3aed", "#be123c")
 

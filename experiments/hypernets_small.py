@@ -11,10 +11,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 
 from experiments.records import finished, recorded
-from nas.evidence import evidence, means, quality
-from nas.generated import Generated
-from nas.presets import WEIGHT_PRESETS
-from nas.weight_config import WeightConfig
+from nas.weight_search.config import WEIGHT_PRESETS, WeightConfig
+from nas.weight_search.evidence import evidence, means, quality
+from nas.weight_search.networks import Generated
 
 SPLITS = 10
 LAMS = (0.01, 0.1, 1.0, 10.0)

@@ -27,8 +27,8 @@ from cells.network import Network
 from cells.sampling import random_cell
 from cells.space import find_space
 from experiments.records import recorded
-from nas.commandline import Parser
-from nas.runtime import run_script, stream
+from nas.runtime.commandline import Parser, run_script
+from nas.runtime.streams import stream
 
 SPACES = ("darts", "nasbench201")
 BATCHES = (1, 64)

@@ -1,4 +1,4 @@
-"""Every method of `nas/methods.py` beside random cells of equal cost: same data, seeds and steps.
+"""Every method (`METHODS`) beside random cells of equal cost: same data, seeds and steps.
 
     python -m experiments.methods --out runs/methods --seeds 0 1 2
     python -m experiments.methods --out runs/methods --methods darts gdas --seeds 0
@@ -29,17 +29,16 @@ from cells.space import SearchSpace, find_space
 from experiments.methods_table import CHANCE, place, table
 from experiments.records import finished, recorded
 from experiments.small_protocol import retrained, shortened
-from nas.commandline import Parser
-from nas.config import SearchConfig
-from nas.data import ImageData, load_data
-from nas.discretise import most_probable
-from nas.front import Front
-from nas.methods import CORNER, METHODS, settled
-from nas.metrics import MetricsLog
-from nas.presets import PRESETS
-from nas.recipe import RetrainConfig
-from nas.runs import write_json
-from nas.runtime import run_script, stream
+from nas.architecture.discretise import most_probable
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.fronts import load_front
+from nas.cell_search.presets import CORNER, METHODS, PRESETS, settled
+from nas.data.datasets import ImageData, load_data
+from nas.retraining.config import RetrainConfig
+from nas.runtime.commandline import Parser, run_script
+from nas.runtime.files import write_json
+from nas.runtime.metrics import MetricsLog
+from nas.runtime.streams import stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "methods.md"
 ORDER = (
@@ -209,7 +208,7 @@ class Bench:
             folder.parent.mkdir(exist_ok=True)
             with clocked(clock):
                 finished(self.config(method, seed), folder)
-            front = Front.load(folder)
+            front = load_front(folder)
             params, lams = self.params(front.space), front.lam_range.grid(3)
             cells = []
             for lam, choices in zip(lams.tolist(), front.choices(lams).tolist(), strict=True):

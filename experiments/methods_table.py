@@ -7,7 +7,7 @@ from typing import Any
 
 from cells.errors import InputError
 from experiments.chance import Chance, verdict
-from nas.runtime import write_atomically
+from nas.runtime.files import write_atomically
 
 BEGIN, END = "<!-- methods -->\n", "<!-- end methods -->"
 HEAD = (

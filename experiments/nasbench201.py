@@ -27,9 +27,8 @@ from experiments.nasbench201_searches import (
     single,
 )
 from experiments.nasbench201_table import COLUMNS
-from nas.commandline import Parser
-from nas.config import SearchConfig
-from nas.runtime import run_script
+from nas.cell_search.config import SearchConfig
+from nas.runtime.commandline import Parser, run_script
 
 METHODS: dict[str, Callable[[Laboratory, int, str], dict[str, Any]]] = {
     "one run for all λs": lambda lab, seed, cost: ours(lab, seed, (cost,)),

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.nasbench201_table import LEAST, Benchmark, Cell
-from nas.plot import FAINT, FONTS, INK, MUTED
-from nas.runtime import write_atomically
+from nas.reports.style import FAINT, FONTS, INK, MUTED
+from nas.runtime.files import write_atomically
 
 LABELS = {
     "params": "parameters, million",

@@ -16,10 +16,10 @@ from experiments.nasbench201_searches import (
     searches_of,
 )
 from experiments.nasbench201_table import LATENCIES, Cell
-from nas.evolution import POPULATION, TOURNAMENT, Evolution
-from nas.finalists import IMAGES as FINALIST_IMAGES
-from nas.presets import PRESETS
-from nas.shortlist import naswot_scores
+from nas.cell_search.finalist_scores import naswot_scores
+from nas.cell_search.presets import PRESETS
+from nas.selection.evolution import POPULATION, TOURNAMENT, Evolution
+from nas.selection.finalists import IMAGES as FINALIST_IMAGES
 
 DRAWS = 200
 """Draws of whatever is left to chance, of which the mean counts."""
@@ -72,7 +72,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         searches, _ = searches_of(lab, seed, ("params",), PRESETS["nasbench201"].searches)
         config, problem = searches[0].config, searches[0].problem
         table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
-        steps = problem.total_steps - problem.warmup_steps
+        steps = problem.total_steps - problem.schedule.warmup_steps
         scored = steps // config.arch_every * config.cells_per_step * config.batch_size
         scored += config.finalists * FINALIST_IMAGES
         start = time.perf_counter()

@@ -21,17 +21,17 @@ from cells.cost import CostTable, cost_table
 from cells.space import find_space
 from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
 from experiments.records import recorded
-from nas import checkpoint
-from nas.config import SearchConfig
-from nas.data import ImageData, load_data
-from nas.finalists import dial, networks, pick
-from nas.front import Front
-from nas.latency import MEASURED
-from nas.presets import PRESETS
-from nas.problem import Problem
-from nas.runtime import Processes
-from nas.searcher import Searcher
-from nas.shortlist import naswot_scores, shortlist
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.finalist_scores import naswot_scores, score_finalists
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.problem import Problem
+from nas.cell_search.searcher import Searcher
+from nas.data.datasets import ImageData, load_data
+from nas.objective.costs import MEASURED
+from nas.runtime import checkpoint
+from nas.runtime.processes import Processes
+from nas.selection.finalists import budgets_at, networks, pick
+from nas.selection.front import Front
 
 LAMS = 20
 """λs of a front, evenly spaced in unit position."""
@@ -149,7 +149,7 @@ class Laboratory:
         seconds = self._advance(searcher, path, config.epochs)
         if choose and config.finalists and searcher.finalists is None:
             start = time.perf_counter()
-            searcher.finalists = shortlist([searcher])
+            searcher.finalists = score_finalists([searcher])
             seconds += time.perf_counter() - start
             checkpoint.save(path, searcher.state() | {"seconds": seconds})
         return searcher, seconds / 60
@@ -224,7 +224,7 @@ def along_the_dial(
     devices = [column for column, cost in enumerate(costs) if cost in LATENCIES]
     _, number = networks(find_space("nasbench201"), choices)
     if devices:
-        budgets = dial(unit_lams, guesses)
+        budgets = budgets_at(unit_lams, guesses)
         rest, measured = torch.arange(len(losses)), list[int]()
         while len(rest) and len(measured) < FINALISTS:
             best = pick(losses[rest], guesses[rest], budgets, number[rest]).unique()
@@ -236,7 +236,7 @@ def along_the_dial(
         numbers = lab.benchmark.numbers(choices.tolist())
         for column in devices:
             guesses[:, column] = torch.from_numpy(lab.benchmark.costs[costs[column]][numbers])
-    best = pick(losses, guesses, dial(unit_lams, guesses), number)
+    best = pick(losses, guesses, budgets_at(unit_lams, guesses), number)
     return [tuple(cell) for cell in choices[best].tolist()]
 
 
@@ -274,14 +274,13 @@ def ours(
         searches, minutes = searches_of(lab, seed, costs, number)
         searcher = searches[0]
         start = time.perf_counter()
-        searcher.finalists = shortlist(searches)
+        searcher.finalists = score_finalists(searches)
         minutes += (time.perf_counter() - start) / 60
         count = LAMS if len(costs) == 1 else LAMS**2
         front = searcher.front()
         assert front.finalists is not None
         choices = front.finalists.choices
-        config = searcher.config
-        losses = front.finalists.losses(config.arch_kl_price(1.0), config.naswot)
+        losses = front.finalists.losses(front.arch_kl_price, front.naswot)
         unit_lams = front.lam_range.unit(front.lam_range.grid(count))
         cells = along_the_dial(lab, choices, losses, front.costs_of(choices), costs, unit_lams)
         return lab.result(cells, costs, minutes)

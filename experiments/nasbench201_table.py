@@ -17,8 +17,8 @@ from cells.cost import CostTable, fitted_table
 from cells.errors import InputError
 from cells.notation import from_nasbench201
 from cells.space import find_space
-from nas.pareto import hypervolume
-from nas.runtime import stream
+from nas.runtime.streams import stream
+from nas.selection.pareto import hypervolume
 
 FILE = "nasbench201_cifar10.csv.gz"
 COLUMNS = {

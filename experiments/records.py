@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas.runs import CHECKPOINT, read_any_run, write_json
-from nas.search import search
-from nas.weight_config import AnyConfig
+from nas.run import AnyConfig, read_any_run, search
+from nas.runtime.files import CHECKPOINT, write_json
 
 
 def recorded(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

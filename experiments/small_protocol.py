@@ -36,14 +36,13 @@ from experiments.chance import Chance
 from experiments.darts_cc_points import published_points, published_table
 from experiments.records import finished, recorded
 from experiments.small_protocol_picture import draw_protocol
-from nas.commandline import Parser
-from nas.config import SearchConfig
-from nas.front import Front
-from nas.presets import PRESETS
-from nas.recipe import RetrainConfig, read_retraining
-from nas.retrainer import Job, retrain, retrain_each
-from nas.runs import read_config, write_json
-from nas.runtime import run_script
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.fronts import load_front
+from nas.cell_search.presets import PRESETS
+from nas.retraining.config import RetrainConfig, read_retraining
+from nas.retraining.run import Job, retrain, retrain_each
+from nas.runtime.commandline import Parser, run_script
+from nas.runtime.files import read_config, write_json
 
 LAMS = 5
 DARTS = "DARTS_V2"
@@ -165,7 +164,7 @@ def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
     """
 
     def make() -> dict[str, Any]:
-        front = Front.load(finished(config, folder))
+        front = load_front(finished(config, folder))
         lams = front.lam_range.grid(LAMS)
         pairs = zip(lams.tolist(), front.choices(lams).tolist(), strict=True)
         cells = [front.genotype(lam, choices) for lam, choices in pairs]

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from experiments.chance import Chance
 from experiments.darts_cc_points import Point
-from nas.plot import MUTED, plain_axes, save_picture
+from nas.reports.style import MUTED, plain_axes, save_picture
 
 STYLES = {
     "ours": ("#0f766e", "o"),

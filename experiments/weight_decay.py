@@ -17,13 +17,12 @@ from torch import Tensor
 
 from experiments.hypernets import figures
 from experiments.records import finished, recorded
-from nas.commandline import Parser
-from nas.evidence import means, quality, validation
-from nas.generated import Generated
-from nas.metrics import MetricsLog
-from nas.runtime import run_script
-from nas.tune import tune
-from nas.weight_config import WeightConfig
+from nas.runtime.commandline import Parser, run_script
+from nas.runtime.metrics import MetricsLog
+from nas.weight_search.config import WeightConfig
+from nas.weight_search.evidence import means, quality, validation
+from nas.weight_search.networks import Generated
+from nas.weight_search.tuning import tune
 
 BASE = WeightConfig(
     data="digits", layers=("100",), weights="point", val_fraction=0.8, lam_low=0.001, lam_high=1.0,

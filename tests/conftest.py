@@ -40,9 +40,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished search, of less than a second; tests read it and copy it."""
     # Here, as most tests need none of it.
     from cells.cost import CostTable
-    from nas.config import SearchConfig
-    from nas.latency import measure
-    from nas.search import search
+    from nas.cell_search.config import SearchConfig
+    from nas.objective.costs import measure
+    from nas.run import search
 
     def unhurried(*args: Any) -> dict[str, CostTable]:
         """Latencies of 1 ms per million multiply–adds, whatever else the machine does."""
@@ -69,6 +69,6 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device="cpu",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.problem.measure", unhurried)
+        patch.setattr("nas.cell_search.problem.measure", unhurried)
         search(config, folder)
     return folder

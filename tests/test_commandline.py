@@ -19,10 +19,10 @@ import torch
 
 import search
 from cells.errors import InputError
-from nas import checkpoint
-from nas.commandline import Parser, parse, take
-from nas.config import SearchConfig
-from nas.presets import PRESETS
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.presets import PRESETS
+from nas.runtime import checkpoint
+from nas.runtime.commandline import Parser, parse, take
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -171,12 +171,12 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
 def explanations() -> dict[str, str]:
     """The docstring of every setting, read from the source."""
     found = {}
-    for file in ("nas/config.py", "nas/method_config.py"):
+    for file in ("nas/cell_search/config.py", "nas/cell_search/method_config.py"):
         module = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        body = next(n for n in module.body if isinstance(n, ast.ClassDef)).body
-        for field, doc in pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
-                found[field.target.id] = doc.value.value
+        for body in (node.body for node in module.body if isinstance(node, ast.ClassDef)):
+            for field, doc in pairwise(body):
+                if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
+                    found[field.target.id] = doc.value.value
     return found
 
 

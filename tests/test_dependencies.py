@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -42,9 +43,14 @@ def pins() -> dict[str, Version]:
     return found
 
 
+def _python(folder: str) -> Iterable[Path]:
+    """The Python files of a folder and those below it; of the root, those in it alone."""
+    return (ROOT / folder).glob("*.py" if folder == "." else "**/*.py")
+
+
 def imported(folders: tuple[str, ...]) -> set[str]:
     """Distributions that files import, anywhere in them, without the project's own modules."""
-    files = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    files = [path for folder in folders for path in sorted(_python(folder))]
     assert files
     names = set()
     for path in files:
@@ -53,7 +59,7 @@ def imported(folders: tuple[str, ...]) -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
-    own = {path.stem for folder in (".", "tests") for path in (ROOT / folder).glob("*.py")}
+    own = {path.stem for folder in (".", "tests") for path in _python(folder)}
     own |= {path.name for path in ROOT.iterdir() if path.is_dir()}
     distributions = packages_distributions()
     return {

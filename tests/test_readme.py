@@ -19,12 +19,12 @@ import pytest
 import torch
 
 from cells.notation import read_genotype
-from nas.config import SearchConfig
-from nas.recipe import RetrainConfig
-from nas.retrainer import Job, retrain
-from nas.runs import make_folder, write_json
-from nas.search import search
-from nas.weight_config import WeightConfig
+from nas.cell_search.config import SearchConfig
+from nas.retraining.config import RetrainConfig
+from nas.retraining.run import Job, retrain
+from nas.run import search
+from nas.runtime.files import make_folder, write_json
+from nas.weight_search.config import WeightConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_command(
         return
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
     started: list[Any] = []
-    monkeypatch.setattr("nas.search.search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr("nas.run.search", lambda config, *_, **__: started.append(config))
 
     result = {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
 
@@ -81,22 +81,24 @@ def test_command(
             write_json(make_folder(job.folder, exact=True) / "result.json", result)
             yield job, result
 
-    monkeypatch.setattr("nas.retrainer.retrain", lambda config, *_, **__: started.append(config))
-    monkeypatch.setattr("nas.retrainer.retrain_each", start_each)
+    monkeypatch.setattr(
+        "nas.retraining.run.retrain", lambda config, *_, **__: started.append(config)
+    )
+    monkeypatch.setattr("nas.retraining.family.retrain_each", start_each)
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}
     if args[0] == "-m":
         # A module that is to be run must not have been imported before.
-        monkeypatch.delitem(sys.modules, args[1], raising=False)
+        monkeypatch.delitem(sys.modules, f"{args[1]}.__main__", raising=False)
         runpy.run_module(args[1], run_name="__main__")
     else:
         runpy.run_path(str(ROOT / args[0]), run_name="__main__")
     if args[0] == "search.py":
         assert isinstance(started[0], SearchConfig | WeightConfig)
-    elif args[0] == "retrain.py" or args[1] == "nas.family":
+    elif args[0] == "retrain.py" or args[2] == "family":
         assert isinstance(started[0], RetrainConfig)
         assert read_genotype(started[0].genotype)
-    elif args[1] in ("nas.draw", "nas.generated", "nas.prune", "nas.lottery", "nas.tune"):
+    elif args[2] in ("draw", "generate", "prune", "lottery", "tune"):
         assert {path for path in place.rglob("*") if path.is_file()} - before
     assert "error" not in capsys.readouterr().err
 

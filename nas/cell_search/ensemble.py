@@ -1,0 +1,119 @@
+"""The other searches of a run with `--searches`: side by side, or one after the other."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas.cell_search.folder import read_run
+from nas.cell_search.searcher import Searcher
+from nas.runtime import checkpoint
+from nas.runtime.files import CHECKPOINT, CONFIG, write_json
+from nas.runtime.processes import Stopped, StopSignal, start_processes, stop_processes
+
+MEMBER = (sys.executable, "-m", __name__)
+"""Command that finishes the search of the folder behind it."""
+
+
+def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[Searcher, Path]:
+    """One of the other searches of a run, as far as it has come, and its folder.
+
+    Args:
+        run: where; in a new run only the main process knows.
+        resumed: whether there may be a checkpoint of it.
+    """
+    folder, config = run / "searches" / str(number), first.config.search_config(number)
+    state = None
+    if resumed and checkpoint.exists(folder / CHECKPOINT):
+        state = read_run(folder)[1]
+    data, tables = first.problem.data, first.problem.tables
+    other = Searcher(config, first.processes, data=data, tables=tables, state=state)
+
+    def begin() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG, config.to_dict())
+        checkpoint.save(folder / CHECKPOINT, other.state())
+        print(f"another search, in {folder}")
+
+    if state is None:
+        first.processes.in_main(begin)
+    return other, folder
+
+
+def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
+    """The other searches of a run, finished one after the other, as far as they are not."""
+    others = []
+    for number in range(1, first.config.searches):
+        other, folder = _other(first, run, number, resumed=resumed)
+        other.run_or_stop(folder, run)
+        others.append(other)
+    return others
+
+
+@contextmanager
+def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
+    """Meanwhile the other searches of a run go on, each in a process of its own, to their ends.
+
+    They do if the settings say how many threads each has, and `first` is not itself spread over
+    several processes. Whatever one of them leaves undone is done by `others_of`.
+
+    Yields:
+        Whether they do.
+    """
+    config = first.config
+    begins = config.searches > 1 and config.threads > 0 and first.processes.world == 1
+    started = []
+    path = os.pathsep.join(map(os.path.abspath, sys.path))  # it imports what this process does
+    try:
+        for number in range(1, config.searches) if begins else ():
+            _, folder = _other(first, run, number, resumed=resumed)
+            # It stops when its standard input closes, be it because this process has died.
+            started.append(
+                subprocess.Popen(
+                    [*MEMBER, str(folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | {"PYTHONPATH": path},
+                )
+            )
+        yield begins
+        with StopSignal() as stop:
+            while stop.received is None and any(process.poll() is None for process in started):
+                time.sleep(0.1)
+        if stop.received is not None:
+            print(f"stopped at step {first.step}; go on with --resume {run}")
+            raise Stopped(stop.received)
+    finally:
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+def finish(folder: str) -> None:
+    """Goes on with a search to its end, or until standard input closes; writes no report.
+
+    Args:
+        folder: of a search for cells that has a checkpoint.
+    """
+
+    def watch() -> None:
+        os.read(0, 1)  # nothing is ever written to it; unlike sys.stdin it holds no lock meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    config, state = read_run(Path(folder))
+    try:
+        Searcher(config, start_processes(config.device), state=state).run(Path(folder), show=False)
+    finally:
+        stop_processes()
+
+
+if __name__ == "__main__":
+    finish(sys.argv[1])

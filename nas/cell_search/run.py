@@ -1,0 +1,78 @@
+"""The run of a search for cells: its searches to their ends, and what they leave."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cells.chain import MLP
+from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
+from nas.cell_search.ensemble import beside, others_of
+from nas.cell_search.finalist_scores import score_finalists
+from nas.cell_search.folder import STATE_KEYS
+from nas.cell_search.presets import PRESETS
+from nas.cell_search.searcher import Searcher
+from nas.data.batches import draw_part
+from nas.optim.kind import SearchKind
+from nas.reports.diagnostics import diagnose
+from nas.reports.report import write_report
+from nas.runtime import checkpoint
+from nas.runtime.files import CHECKPOINT
+from nas.runtime.processes import Processes
+
+
+def begin(config: SearchConfig, processes: Processes, state: dict[str, Any] | None) -> Searcher:
+    """Builds a search; says what its settings do not promise."""
+    searcher = Searcher(config, processes, state=state)
+    warning = unkept_promise(config)
+    if warning is not None and processes.is_main:
+        print(f"warning: {warning}", file=sys.stderr)
+    return searcher
+
+
+def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
+    """Runs all searches of a run to their ends and reports them."""
+    with beside(searcher, folder, resumed=resumed) as begun:
+        searcher.run_or_stop(folder, folder)
+    report(searcher, others_of(searcher, folder, resumed=resumed or begun), folder)
+
+
+def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
+    """Finds the finalists, if any are wanted, and writes the front, its cells and pictures.
+
+    Args:
+        others: further searches of the run, finished.
+    """
+    config, processes, problem = searcher.config, searcher.processes, searcher.problem
+    if searcher.finalists is None and config.finalists:
+        searcher.finalists = score_finalists([searcher, *others])
+        processes.in_main(lambda: checkpoint.save(path / CHECKPOINT, searcher.state()))
+    front = searcher.front()
+    rows = processes.in_main(
+        lambda: write_report(
+            path,
+            front,
+            [search.supernet for search in (searcher, *others)],
+            draw_part(problem.val, config.eval_images, config.split_seed),
+            problem.data.mean,
+            problem.data.std,
+            grid=config.grid,
+            shrunk=config.shrink,
+        )
+    )
+    if rows is not None:
+        print(diagnose(front, front.lam_range.grid(config.grid)).text())
+        members = sum(row["pareto"] for row in rows)
+        print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
+        print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
+
+
+KIND = SearchKind(
+    config=SearchConfig,
+    presets=PRESETS,
+    recognises=lambda values: values.get("space") != MLP,
+    read_config=config_from_dict,
+    state_keys=STATE_KEYS,
+    begin=begin,
+    complete=complete,
+)

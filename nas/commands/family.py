@@ -1,0 +1,39 @@
+"""Retrains several cells along a front: python -m nas family RUN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells.errors import InputError
+from nas.retraining.family import retrain_family
+from nas.runtime.commandline import Parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Retrains cells along the front of a search.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    parser = Parser(
+        prog="python -m nas family",
+        description="Retrain cells along a search's front; other options are those of retrain.py.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished search")
+    parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="networks that a GPU trains side by side (default 1)"
+    )
+    known, rest = parser.parse_known_args(args)
+    for name in ("cells", "at_once"):
+        if getattr(known, name) < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"{option} must be at least 1, got {getattr(known, name)}")
+    results = retrain_family(known.run, known.cells, rest, at_once=known.at_once)
+    for result in results:
+        std = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"
+        print(
+            f"{100 * result['mean']:.2f}{std} %  "
+            f"params {result['params']:,}  flops {result['flops']:,}  {result['file']}"
+        )
+    print(f"networks in {known.run / 'retrained'}, table in {known.run / 'retrained.csv'}")
+    print(f"front in {known.run / 'front.svg'}")

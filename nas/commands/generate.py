@@ -1,0 +1,30 @@
+"""Writes the network at a λ: python -m nas generate RUN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells.errors import InputError
+from nas.runtime.commandline import Parser
+from nas.weight_search.networks import Generated
+
+
+def command(args: Sequence[str]) -> None:
+    """Writes the network at a λ as safetensors.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    parser = Parser(prog="python -m nas generate", description="Write the network at a λ.")
+    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
+    parser.add_argument("--lam", type=float, required=True, help="inside the searched range")
+    parser.add_argument("--seed-number", type=int, default=0, help="which of the runs (default 0)")
+    parser.add_argument("--out", type=Path, help="file (default RUN/network-LAM.safetensors)")
+    given = parser.parse_args(args)
+    generated = Generated.load(given.run)
+    if not 0 <= given.seed_number < generated.config.runs:
+        raise InputError(
+            f"--seed-number must lie in 0 … {generated.config.runs - 1}, got {given.seed_number}"
+        )
+    out = given.out or given.run / f"network-{given.lam:g}.safetensors"
+    generated.save(out, given.lam, given.seed_number)
+    print(f"{generated.chain.num_params:,} parameters in {out}")

@@ -1,0 +1,36 @@
+"""Learns the λ that validates best: python -m nas tune RUN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells.errors import InputError
+from nas.runtime.commandline import Parser
+from nas.weight_search.networks import Generated
+from nas.weight_search.tuning import describe, tune, tuned_rows, write_rows
+
+
+def command(args: Sequence[str]) -> None:
+    """Finds the λ with the least validation loss and writes the network at it.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    parser = Parser(
+        prog="python -m nas tune",
+        description="Find the λ with the least validation loss and write the network at it.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
+    parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
+    given = parser.parse_args(args)
+    out: Path = given.out or given.run / "tuned"
+    if out.exists():
+        raise InputError(f"{out} exists: choose another --out")
+    generated = Generated.load(given.run)
+    task = generated.task()
+    rows = tuned_rows(generated, tune(generated, task), task)
+    out.mkdir(parents=True)
+    write_rows(out / "tuned.csv", rows)
+    for run, row in enumerate(rows):
+        generated.save(out / f"network-{row['seed']}.safetensors", row["lam"], run)
+    print("\n".join(describe(rows, generated)))
+    print(f"table in {out / 'tuned.csv'}, networks beside it")

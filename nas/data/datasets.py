@@ -1,0 +1,282 @@
+"""Data sets: where images come from.
+
+Everything is read at once into uint8 tensors. What becomes of those, from the division into
+parts to batches, is in `nas.data.batches` and `nas.data.augmentation`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cells.errors import InputError, unknown
+from nas.data.batches import Split, stratified_split
+from nas.data.image_folder import decode_all, first_line, list_files, visible
+
+TEST_FRACTION = 0.2
+"""Share of each class held out as test part where a source has none of its own."""
+
+TORCHVISION = {
+    "mnist": ("MNIST", "MNIST/raw"),
+    "fashion": ("FashionMNIST", "FashionMNIST/raw"),
+    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR100", "cifar-100-python"),
+}
+"""Name here -> class in torchvision, folder under the data root in which it keeps its files."""
+
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+
+NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set: a training part, from which validation is split off, and a test part."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    classes: tuple[str, ...]
+    """Name of each class, by label."""
+    mean: tuple[float, ...]
+    """Of each channel over the training part, in [0, 1] units."""
+    std: tuple[float, ...]
+    """Of each channel over the training part, in [0, 1] units; 1 for a constant channel."""
+    flip: bool
+    """Whether a mirrored image still shows its class."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return self.train.images.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height of every image in pixels."""
+        return self.train.images.shape[2]
+
+    @property
+    def width(self) -> int:
+        """Width of every image in pixels."""
+        return self.train.images.shape[3]
+
+
+def load_data(
+    source: str, root: Path, *, split_seed: int = 0, image_size: int | None = None
+) -> ImageData:
+    """Reads a data set into memory.
+
+    Args:
+        source: `digits` (bundled with scikit-learn, 8x8), `mnist`, `fashion`, `cifar10`,
+            `cifar100`, a `.npz` file with x_train y_train x_test y_test, or a folder of images
+            with `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+        root: folder of the named data sets; they are downloaded to it if absent.
+        split_seed: fixes the test part where the source has none of its own.
+        image_size: side in pixels to which the images of a folder are resized, without regard
+            to their aspect; None if all have the same size already.
+
+    Raises:
+        InputError: for an unknown source, or data that are absent, damaged or inconsistent.
+    """
+    if not source:
+        raise InputError("the data set's name is empty: name one, e.g. --data digits")
+    path = Path(source).expanduser()
+    named = source == "digits" or source in TORCHVISION
+    if image_size is not None and (named or not path.is_dir()):
+        raise InputError(f"image size {image_size} is only for folders of images: leave it out")
+    if source == "digits":
+        return _load_digits(split_seed)
+    if source == "cifar10" and (root / "cifar10.npz").exists():
+        return _load_npz(source, root / "cifar10.npz", classes=CIFAR10_CLASSES, flip=True)
+    if named:
+        return _load_torchvision(source, root)
+    if path.is_dir():
+        return _load_folder(path, split_seed, image_size)
+    if path.suffix == ".npz" and path.is_file():
+        return _load_npz(path.stem, path)
+    if path.exists():
+        raise InputError(f"{source!r} is neither a .npz file nor a folder of images")
+    if "/" in source or path.suffix or source.startswith("~"):
+        raise InputError(f"no such file or folder: {source!r}; check the path")
+    raise unknown("data set", source, ["digits", *TORCHVISION])
+
+
+def _load_digits(split_seed: int) -> ImageData:
+    """Reads scikit-learn's 1797 digits, whose pixels count 0 … 16 dots of a 4x4 raster."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    train, test = stratified_split(_split(images, digits.target), TEST_FRACTION, split_seed)
+    return _image_data("digits", train, test, tuple("0123456789"), flip=False)
+
+
+def _load_torchvision(name: str, root: Path) -> ImageData:
+    """Reads one of `TORCHVISION`, downloading it where it is absent."""
+    import torchvision.datasets
+
+    class_name, folder = TORCHVISION[name]
+    parts = []
+    for train in (True, False):
+        try:
+            part = getattr(torchvision.datasets, class_name)(root, train=train, download=True)
+        except Exception as error:  # torchvision lets through whatever network and files raise
+            raise InputError(
+                f"cannot read or download {name!r} ({first_line(error)}): put its files in "
+                f"{str(root / folder)!r}"
+            ) from error
+        images = np.asarray(part.data)  # (n, 28, 28) or (n, 32, 32, 3)
+        parts.append(_split(_channels_first(images), np.asarray(part.targets)))
+    return _image_data(name, parts[0], parts[1], tuple(part.classes), flip=name != "mnist")
+
+
+def _load_npz(
+    name: str, path: Path, classes: tuple[str, ...] | None = None, flip: bool = False
+) -> ImageData:
+    """Reads the four arrays of an `.npz` file; objects in it are refused, never unpickled."""
+    try:
+        # numpy leaves a file that it opened itself open where that is damaged.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            missing = [key for key in NPZ_KEYS if key not in file]
+            if missing:
+                raise InputError(
+                    f"{str(path)!r} lacks {', '.join(missing)}: it must hold "
+                    f"{', '.join(NPZ_KEYS)}, and holds {', '.join(file) or 'nothing'}"
+                )
+            arrays = {key: np.asarray(file[key]) for key in NPZ_KEYS}
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy have many words for "damaged"
+        raise InputError(
+            f"cannot read {str(path)!r} ({first_line(error)}): save it again with "
+            "numpy.savez from arrays of numbers"
+        ) from error
+    parts = []
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        _check_images(f"x_{part} of {str(path)!r}", x)
+        _check_labels(f"y_{part} of {str(path)!r}", y, len(x))
+        parts.append(_split(_channels_first(x), y))
+    train, test = parts
+    if classes is None:
+        classes = tuple(str(label) for label in range(len(train.labels.unique())))
+    return _image_data(name, train, test, classes, flip=flip)
+
+
+def _check_images(what: str, x: np.ndarray[Any, Any]) -> None:
+    """Refuses images that are not bytes with the channels last."""
+    if x.dtype != np.uint8:
+        factor = "x * 255" if x.dtype.kind == "f" and x.size and x.max() <= 1 else "x"
+        raise InputError(
+            f"{what} holds {x.dtype}, not uint8 in 0 … 255: "
+            f"store numpy.rint({factor}).astype('uint8')"
+        )
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise InputError(
+            f"{what} has shape {x.shape}: images are (n, height, width) or "
+            "(n, height, width, channels), none of them 0"
+        )
+    if x.ndim == 4 and x.shape[3] > 4 >= x.shape[1]:
+        raise InputError(
+            f"{what} has shape {x.shape}, channels first: store x.transpose(0, 2, 3, 1)"
+        )
+
+
+def _check_labels(what: str, y: np.ndarray[Any, Any], num_images: int) -> None:
+    """Refuses labels that are not one class index per image."""
+    if y.dtype.kind not in "iu" or y.shape not in ((num_images,), (num_images, 1)):
+        raise InputError(
+            f"{what} holds {y.dtype} of shape {y.shape}: labels are integers of shape "
+            f"({num_images},), one per image"
+        )
+    if y.min() < 0:
+        raise InputError(f"{what} holds the label {y.min()}: labels count from 0")
+
+
+def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageData:
+    """Reads a folder of images in one of its two layouts."""
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image size must be 1 or more pixels, got {image_size}")
+    apart = (path / "train").is_dir() and (path / "test").is_dir()
+    train_folder = path / "train" if apart else path
+    classes = tuple(folder.name for folder in visible(train_folder) if folder.is_dir())
+    if len(classes) < 2:
+        raise InputError(
+            f"folders of classes in {str(train_folder)!r}: {len(classes)}, at least 2 are needed; "
+            "lay images out as train/<class>/* and test/<class>/*, or <class>/* alone"
+        )
+    files = list_files(train_folder, classes)
+    num_train = len(files)
+    if apart:
+        files += list_files(path / "test", classes)
+    labels = np.array([label for _, label in files])
+    both = _split(decode_all([file for file, _ in files], image_size), labels)
+    if apart:
+        train = Split(both.images[:num_train], both.labels[:num_train])
+        test = Split(both.images[num_train:], both.labels[num_train:])
+    else:
+        train, test = stratified_split(both, TEST_FRACTION, split_seed)
+    return _image_data(path.resolve().name, train, test, classes, flip=True)
+
+
+def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(n, height, width) or (n, height, width, channels) to (n, channels, height, width)."""
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+
+
+def _split(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Split:
+    """Makes tensors of uint8 images (n, channels, height, width) and integer labels."""
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(labels.astype(np.int64).reshape(-1)),
+    )
+
+
+def _image_data(
+    name: str, train: Split, test: Split, classes: tuple[str, ...], *, flip: bool
+) -> ImageData:
+    """Checks the two parts against each other and measures the training part."""
+    if len(classes) < 2 or not len(test):
+        raise InputError(
+            f"{name!r} has too little, classes: {len(classes)}, test images: {len(test)}; "
+            "at least 2 classes and 1 test image are needed"
+        )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = [_describe(*part.images.shape[1:]) for part in (train, test)]
+        raise InputError(
+            f"{name!r} has {sizes[0]} for training but {sizes[1]} for test: bring all to one size"
+        )
+    if train.labels.unique().tolist() != list(range(len(classes))):
+        raise InputError(
+            f"training labels of {name!r} leave out some of 0 … {int(train.labels.max())}: "
+            "renumber them, numpy.unique(y, return_inverse=True)"
+        )
+    outside = test.labels[(test.labels < 0) | (test.labels >= len(classes))]
+    if len(outside):
+        raise InputError(
+            f"test label {int(outside[0])} of {name!r} is outside the classes 0 … "
+            f"{len(classes) - 1} seen in training: remove those images"
+        )
+    mean, std = zip(*map(_mean_and_std, train.images.unbind(1)), strict=True)
+    return ImageData(name, train, test, len(classes), classes, mean, std, flip)
+
+
+def _mean_and_std(channel: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation in [0, 1] units, by histogram: exact and without a float copy."""
+    counts = torch.bincount(channel.flatten(), minlength=256).double()
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum()
+    mean = (share * levels).sum()
+    std = (share * (levels - mean) ** 2).sum().sqrt()
+    return mean.item(), std.item() if (counts > 0).sum() > 1 else 1.0
+
+
+def _describe(channels: int, height: int, width: int) -> str:
+    """Names a shape of images."""
+    return f"{channels}x{height}x{width} images (channels, height, width)"

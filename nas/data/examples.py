@@ -1,0 +1,157 @@
+"""Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cells.errors import InputError, unknown
+from nas.data.batches import Examples
+from nas.data.datasets import load_data
+from nas.runtime.streams import stream
+
+TEST_FRACTION = 0.1
+"""Share of a table's rows held out as its test part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a network learns: a classification, or a regression with Gaussian noise."""
+
+    name: str
+    train: Examples
+    test: Examples
+    outputs: int
+    """Classes, or 1 for a regression."""
+    regression: bool
+    target_mean: float
+    """Of a regression's targets in the training part, in their own unit; 0 for classes."""
+    target_std: float
+    """Likewise; 1 for classes."""
+    val: Examples | None = None
+    """What was held out of the training part, if anything."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return tuple(self.train.x.shape[1:])
+
+
+def load_task(
+    source: str,
+    root: Path,
+    *,
+    target: str | None = None,
+    split_seed: int = 0,
+    val_fraction: float = 0.0,
+) -> Task:
+    """Reads a data set.
+
+    Args:
+        source: a CSV file with a header line and numbers only, or images as
+            `nas.data.datasets.load_data` takes them.
+        root: folder of the named data sets.
+        target: column of a CSV file; the last one if None.
+        split_seed: fixes the test part where the source has none of its own, and the validation
+            part.
+        val_fraction: share of the training part that becomes the validation part, in [0, 1). A
+            table is scaled before.
+
+    Raises:
+        InputError: for data that are absent, damaged or inconsistent, an unknown column, or a part
+            without examples.
+    """
+    if Path(source).suffix.lower() == ".csv":
+        path = Path(source).expanduser()
+        if not path.exists() and (root / path).exists():
+            path = root / path
+        names, rows = _read_csv(path)
+        column = len(names) - 1
+        if target is not None:
+            if target not in names:
+                raise unknown("column", target, names)
+            column = names.index(target)
+        return hold_out(table_task(path.stem, rows, column, split_seed), val_fraction, split_seed)
+    if target is not None:
+        raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
+    data = load_data(source, root, split_seed=split_seed)
+    train, test = (Examples(part.images / 255, part.labels) for part in (data.train, data.test))
+    task = Task(data.name, train, test, data.num_classes, False, 0.0, 1.0)
+    return hold_out(task, val_fraction, split_seed)
+
+
+def hold_out(task: Task, fraction: float, seed: int) -> Task:
+    """Splits a validation part off the training part, at random; 0 leaves all as it is.
+
+    Args:
+        fraction: share of the training part, in [0, 1).
+
+    Raises:
+        InputError: if either part would be empty.
+    """
+    if fraction == 0:
+        return task
+    held = round(fraction * len(task.train))
+    if not 0 < held < len(task.train):
+        raise InputError(
+            f"val_fraction {fraction} of {len(task.train)} training examples leaves a part empty: "
+            "choose another"
+        )
+    order = torch.randperm(len(task.train), generator=stream(seed, "split/val", 0))
+    return replace(task, train=task.train.at(order[held:]), val=task.train.at(order[:held]))
+
+
+def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Task:
+    """A regression on a table: a tenth of the rows is the test part, at random.
+
+    Features and targets are centred and scaled by the training part; a constant feature is 0.
+
+    Args:
+        rows: float64 (n, columns).
+        column: that of the target.
+    """
+    table = torch.from_numpy(rows)
+    order = torch.randperm(len(table), generator=stream(split_seed, "split", 0))
+    held = max(1, round(TEST_FRACTION * len(table)))
+    train, test = table[order[held:]], table[order[:held]]
+    mean, std = train.mean(dim=0), train.std(dim=0, unbiased=False)
+    if float(std[column]) == 0:
+        raise InputError(f"the target of {name!r} is the same in all rows: name another --target")
+    std = torch.where(std > 0, std, 1)
+
+    def examples(part: Tensor) -> Examples:
+        scaled = ((part - mean) / std).float()
+        features = torch.cat([scaled[:, :column], scaled[:, column + 1 :]], dim=1)
+        return Examples(features, scaled[:, column])
+
+    centre, scale = float(mean[column]), float(std[column])
+    return Task(name, examples(train), examples(test), 1, True, centre, scale)
+
+
+def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
+    """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {str(path)!r} ({error}): check the path") from error
+    if len(lines) < 4 or len(lines[0]) < 2:
+        raise InputError(
+            f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
+        )
+    names, rows = lines[0], list[list[float]]()
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            values = [float(value) for value in line]
+        except ValueError as error:
+            raise InputError(f"{str(path)!r} line {number}: {error}; numbers only") from error
+        if len(values) != len(names) or not np.isfinite(values).all():
+            raise InputError(
+                f"{str(path)!r} line {number} has {len(values)} values, not {len(names)} finite "
+                "ones: complete or remove it"
+            )
+        rows.append(values)
+    return names, np.array(rows)

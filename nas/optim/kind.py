@@ -1,0 +1,29 @@
+"""What `nas.run` needs to know of a kind of search."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.optim.loop import Loop
+from nas.runtime.processes import Processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchKind:
+    """A kind of search: its settings, its checkpoint, its beginning and its end."""
+
+    config: type
+    """Class of its settings; they have `device` and `to_dict`."""
+    presets: Mapping[str, Any]
+    """Its presets, by name."""
+    recognises: Callable[[Mapping[str, Any]], bool]
+    """Tells whether settings, as JSON values, are its own."""
+    read_config: Callable[[dict[str, Any]], Any]
+    """Rebuilds settings from their JSON values; raises InputError if they are refused."""
+    state_keys: frozenset[str]
+    """What its checkpoints hold, at least."""
+    begin: Callable[[Any, Processes, dict[str, Any] | None], Loop]
+    """Builds the search from its settings, and from a checkpoint if one is given."""
+    complete: Callable[[Any, Path, bool], None]
+    """Runs a search to its end and reports it in its folder, given whether it was resumed."""

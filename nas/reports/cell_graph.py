@@ -1,0 +1,212 @@
+"""Cells as graphs: a genotype's, or a supernet's with its probabilities.
+
+    python -m nas draw SOURCE [--out FOLDER]
+
+Cells are laid out by the Graphviz that pygraphviz's wheels bring along, so no `dot` program is
+needed. The same input gives the same bytes of DOT and SVG.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import graphviz
+import pygraphviz
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from torch import Tensor
+
+from cells.genotype import Genotype
+from cells.space import SearchSpace, find_space
+from nas.reports.style import FAINT, FONTS, INK, MUTED, NODE_FILL, PAPER
+from nas.runtime.files import write_atomically
+
+NODE_LINE = "#8493a8"
+# The first prefix that fits decides.
+FAMILIES = {
+    "sep_": "#2b6cb0",
+    "nor_": "#2b6cb0",
+    "dil_": "#159a80",
+    "skip": "#7b8494",
+    "avg_": "#d9a036",
+    "max_": "#c9772b",
+    "none": FAINT,
+    "": "#7a5ea8",
+}
+PILL_SIZE, NODE_SIZE = 11, 13  # points
+POINTS_PER_INCH = 72
+PNG_DPI = 96
+
+
+class Wire(NamedTuple):
+    """One edge of a cell as it is drawn."""
+
+    source: int
+    target: int
+    op: str
+    label: str
+    width: float
+    """Line width in points."""
+    certainty: float
+    """In [0, 1]: 1 is the full colour of the operation's family, 0 nearly light grey."""
+
+
+def draw_genotype(genotype: Genotype, path_stem: Path) -> list[Path]:
+    """Draws every cell of a genotype.
+
+    Returns:
+        The files written: `<stem>.<kind>.svg`, `.png` and `.dot` for each kind of cell, without
+        the kind where the space has only one.
+    """
+    space = find_space(genotype.space)
+    paths = []
+    for kind in space.kinds:
+        wires = [
+            Wire(edge.source, target, edge.op, edge.op.replace("_", " "), 2.6, 1.0)
+            for target, edges in enumerate(genotype.cells[kind], start=space.num_inputs)
+            for edge in sorted(edges, key=lambda edge: edge.source)
+        ]
+        infix = f".{kind}" if len(space.kinds) > 1 else ""
+        paths += _render(_cell_graph(space, kind, wires, 0.6), f"{path_stem}{infix}")
+    return paths
+
+
+def draw_supernet_cell(space: SearchSpace, kind: str, probs: Tensor, path_stem: Path) -> list[Path]:
+    """Draws one kind of cell with the likeliest operation on every edge.
+
+    The line is as wide as that operation is likely and fades where the edge is undecided; an
+    edge whose likeliest operation is `none` is a hairline without a label.
+
+    Args:
+        space: the space searched.
+        kind: the kind of cell to draw.
+        probs: probabilities of the operations on the edges of all kinds, (edges, ops).
+        path_stem: the pictures' common path, to which `.svg`, `.png` and `.dot` are added.
+
+    Returns:
+        The files written.
+    """
+    assert probs.shape == (space.num_edges, len(space.ops)), probs.shape
+    wires = []
+    for row, (source, target) in enumerate(space.cell_edges, start=space.first_edge(kind)):
+        prob, column = (value.item() for value in probs[row].max(dim=0))
+        op = space.ops[int(column)]
+        chance = 1 / len(space.ops)
+        label = "" if op == "none" else f"{op.replace('_', ' ')} {prob:.0%}"
+        width = 0.5 if op == "none" else 0.6 + 3.6 * prob
+        certainty = max(0.0, (prob - chance) / (1 - chance))
+        wires.append(Wire(source, target, op, label, width, certainty))
+    return _render(_cell_graph(space, kind, wires, 0.35), str(path_stem))
+
+
+def _cell_graph(
+    space: SearchSpace, kind: str, wires: Sequence[Wire], gap: float
+) -> graphviz.Digraph:
+    """Returns the graph of a cell: operations are nodes of their own, halfway along the edges."""
+    graph = graphviz.Digraph(
+        f"{space.name} {kind}",
+        graph_attr={
+            "rankdir": "LR",
+            "nodesep": "0.24",
+            "ranksep": str(gap),
+            "pad": "0.1",
+            "bgcolor": PAPER,
+            "mclimit": "4",
+        },
+        # Without a label written out here, Graphviz leaves boxes blank in its first drawing.
+        node_attr={
+            "label": r"\N",
+            "shape": "box",
+            "style": "rounded,filled",
+            "fixedsize": "true",
+            "fontname": ",".join(FONTS),
+            "fontcolor": INK,
+            "fontsize": str(NODE_SIZE),
+        },
+        edge_attr={"arrowsize": "0.7"},
+    )
+    names = _state_names(space)
+    for state, name in enumerate(names):
+        width = max(0.7, _text_width(name, NODE_SIZE) + 0.25)
+        box = {"width": f"{width:.3f}", "height": "0.4", "color": NODE_LINE, "fillcolor": NODE_FILL}
+        graph.node(f"state{state}", name, **box)
+    for wire in wires:
+        _add_wire(graph, wire)
+    last = len(names) - 1
+    if space.concat:
+        for state in range(space.num_inputs, last):
+            style = {"style": "dashed", "color": FAINT, "arrowsize": "0.6"}
+            graph.edge(f"state{state}", f"state{last}", **style)
+    # States that nothing reaches, or that reach nothing, keep their place from left to right.
+    reached, used = {wire.target for wire in wires}, {wire.source for wire in wires}
+    for state in range(space.num_inputs, space.num_inputs + space.num_nodes):
+        if state not in reached:
+            graph.edge("state0", f"state{state}", style="invis", minlen="2")
+        if state not in used and state < last and not space.concat:
+            graph.edge(f"state{state}", f"state{last}", style="invis", minlen="2")
+    return graph
+
+
+def _add_wire(graph: graphviz.Digraph, wire: Wire) -> None:
+    family = next(FAMILIES[prefix] for prefix in FAMILIES if wire.op.startswith(prefix))
+    colour = _blend(FAINT, family, 0.25 + 0.75 * wire.certainty)
+    source, target = f"state{wire.source}", f"state{wire.target}"
+    line = {"color": colour, "penwidth": f"{wire.width:.2f}"}
+    if not wire.label:
+        graph.edge(source, target, arrowsize="0.5", minlen="2", **line)
+        return
+    pill = f"edge{wire.source}to{wire.target}"
+    graph.node(
+        pill,
+        wire.label,
+        fontsize=str(PILL_SIZE),
+        fontcolor=_blend(MUTED, INK, wire.certainty),
+        width=f"{_text_width(wire.label, PILL_SIZE) + 0.2:.3f}",
+        height="0.27",
+        color=colour,
+        fillcolor=_blend(PAPER, colour, 0.13),
+        penwidth=f"{min(1.6, 0.5 + wire.width / 2):.2f}",
+    )
+    graph.edge(source, f"{pill}:w", arrowhead="none", **line)
+    graph.edge(f"{pill}:e", target, **line)
+
+
+def _state_names(space: SearchSpace) -> list[str]:
+    """Returns the names of a cell's inputs, inner nodes and, where it has one, its output."""
+    if not space.concat:
+        return ["input", *(str(node) for node in range(1, space.num_nodes)), "output"]
+    inputs = [f"c_{{k-{space.num_inputs - i}}}" for i in range(space.num_inputs)]
+    return [*inputs, *(str(node) for node in range(space.num_nodes)), "c_{k}"]
+
+
+@functools.cache
+def _text_width(text: str, size: float) -> float:
+    """Returns the width of a line of text in inches."""
+    font = FontProperties(family=FONTS[0])
+    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().x1) / POINTS_PER_INCH
+
+
+def _blend(start: str, end: str, share: float) -> str:
+    """Returns the colour at `share` in [0, 1] of the way between two."""
+    pairs = zip(to_rgb(start), to_rgb(end), strict=True)
+    red, green, blue = (a + (b - a) * share for a, b in pairs)
+    return to_hex((red, green, blue))
+
+
+def _render(graph: graphviz.Digraph, stem: str) -> list[Path]:
+    """Writes a graph as SVG, PNG and DOT, each of them whole or not at all."""
+    layout = pygraphviz.AGraph(string=graph.source)
+    svg = layout.draw(format="svg", prog="dot").decode()
+    files = {
+        # Graphviz signs the file with its version and date.
+        Path(f"{stem}.svg"): re.sub(r"<!-- Generated by.*?-->\n", "", svg, flags=re.S).encode(),
+        Path(f"{stem}.png"): layout.draw(format="png", prog="dot", args=f"-Gdpi={PNG_DPI}"),
+        Path(f"{stem}.dot"): graph.source.encode(),
+    }
+    for path, data in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    return list(files)

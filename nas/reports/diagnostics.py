@@ -1,0 +1,95 @@
+"""Does λ do what it should? Monotone costs, range that is used, collapse, entropy."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cells.cost import CostTable
+from nas.architecture.discretise import most_probable
+from nas.architecture.distribution import entropy
+from nas.selection.front import Front
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What the cells of a search do along its grid of λs.
+
+    Attributes:
+        choices: (n, edges) int64, the cell of every λ.
+        rises: for each cost, (n,) bool: is the cell dearer than that of the next smaller λ of the
+            same cost, all other λs equal?
+        floor: for each cost, (n,) bool: is there no cheaper cell in the space?
+        ceiling: for each cost, (n,) bool: is there no dearer one?
+        parameter_free: (n,) float64 in [0, 1], share of a cell's edges whose operation has no
+            parameters (an absent edge among them, where the space keeps every edge).
+        entropy: (n,) float32, mean entropy of the edges' distributions, nats.
+    """
+
+    choices: Tensor
+    rises: dict[str, Tensor]
+    floor: dict[str, Tensor]
+    ceiling: dict[str, Tensor]
+    parameter_free: Tensor
+    entropy: Tensor
+
+    @property
+    def distinct(self) -> int:
+        """Number of different cells."""
+        return len(self.choices.unique(dim=0))
+
+    def text(self) -> str:
+        """The diagnostics in a few lines."""
+        number = len(self.choices)
+        lines = [f"λ along {number} values: {self.distinct} different cells"]
+        for name, rises in self.rises.items():
+            low, high = (100 * float(part[name].double().mean()) for part in
+                         (self.floor, self.ceiling))  # fmt: skip
+            lines.append(
+                f"  {name}: rises at {int(rises.sum())} of them; "
+                f"at the floor for {low:.0f}% of the range, at the ceiling for {high:.0f}%"
+            )
+        first, last = float(self.parameter_free[0]), float(self.parameter_free[-1])
+        lines.append(
+            f"  operations without parameters: {100 * float(self.parameter_free.mean()):.0f}% "
+            f"on average, {100 * first:.0f}% at the lowest λ, {100 * last:.0f}% at the highest"
+        )
+        lines.append(
+            f"  entropy: {float(self.entropy[0]):.2f} nats at the lowest λ, "
+            f"{float(self.entropy[-1]):.2f} at the highest"
+        )
+        return "\n".join(lines)
+
+
+def diagnose(front: Front, lams: Tensor) -> Diagnostics:
+    """Looks at the cells along a grid of λs.
+
+    Args:
+        lams: (n, num_costs) float64, a grid as `LambdaRange.grid` returns it.
+    """
+    log_probs = front.log_probs(lams)
+    choices = front.choices(lams)
+    rises, floor, ceiling = {}, {}, {}
+    axes = [len(lams[:, k].unique()) for k in range(lams.shape[1])]
+    for k, name in enumerate(front.costs):
+        table = front.tables[name]
+        costs = table.totals(choices)
+        # Sums of the same numbers in another order may differ in their last bits.
+        slack = 1e-9 * max(abs(table.low), abs(table.high))
+        along = costs.reshape(axes)
+        risen = along.diff(dim=k) > slack
+        first = torch.zeros_like(along.narrow(k, 0, 1), dtype=torch.bool)
+        rises[name] = torch.cat([first, risen], dim=k).flatten()
+        floor[name] = costs <= _extreme(front, table, -1.0) + slack
+        ceiling[name] = costs >= _extreme(front, table, 1.0) - slack
+    absent = choices == front.space.none
+    kept = ~absent | torch.tensor(front.space.inputs_per_node is None)
+    weightless = front.tables["params"].table.expand(len(choices), -1, -1)
+    weightless = weightless.gather(2, choices[:, :, None])[:, :, 0] == 0
+    share = (kept & weightless).sum(dim=1).double() / kept.sum(dim=1)
+    return Diagnostics(choices, rises, floor, ceiling, share, entropy(log_probs))
+
+
+def _extreme(front: Front, table: CostTable, sign: float) -> float:
+    """Cost of the dearest (sign 1) or the cheapest (−1) cell that the space allows."""
+    return float(table.totals(most_probable(front.space, sign * table.table)[None])[0])

@@ -1,0 +1,206 @@
+"""The front over λ as a picture: accuracy against cost, λ as colour."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from nas.reports.style import FAINT, INK, MUTED, NODE_FILL, PAPER, save_picture
+
+COSTS = {
+    "params": "parameters",
+    "flops": "multiply–adds",
+    "latency": "latency, ms per batch",
+    "kl": "KL divergence, nats",
+}
+MAX_LAM_LABELS = 6
+MIN_LABEL_GAP = 60  # pixels
+LABEL_OFFSETS = ((-6, 5), (0, 8), (8, -5), (0, -8), (9, 0), (-9, 0), (6, 5), (-6, -5))
+
+Point = tuple[float, float]
+Segment = tuple[Point, Point]
+
+
+def draw_front(
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    cost: str,
+    retrained: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Draws accuracy against cost with λ as colour.
+
+    Non-dominated cells are filled and joined by steps, the others hollow. The cost axis is
+    logarithmic where the costs span more than a factor of ten.
+
+    Args:
+        rows: at least one cell on the front, each with `lam` (> 0), its cost under the cost's
+            name (latency in milliseconds per batch), `accuracy` in [0, 1] and whether it is on
+            the front, `pareto`.
+        path: the picture; its suffix, `.svg` or `.png`, decides the format.
+        cost: name of the cost, e.g. `"params"`.
+        retrained: cells trained from scratch: their cost, `mean` and `std` of the accuracy;
+            `std` is None where there is but one seed.
+    """
+    save_picture(path, (8, 4.8), lambda figure: _plot_front(figure, rows, cost, retrained))
+
+
+def _plot_front(
+    figure: Figure,
+    rows: Sequence[Mapping[str, Any]],
+    cost: str,
+    retrained: Sequence[Mapping[str, Any]],
+) -> None:
+    axes = figure.add_subplot()
+    front = sorted(
+        (row for row in rows if row["pareto"]), key=lambda row: (row[cost], row["accuracy"])
+    )
+    others = [row for row in rows if not row["pareto"]]
+    accuracies = [row["accuracy"] for row in rows]
+    bars = [(row[cost], row["mean"], row["std"] or 0.0) for row in retrained]
+    accuracies += [mean + sign * std for _, mean, std in bars for sign in (-1, 1)]
+    _style_axes(axes, [row[cost] for row in [*rows, *retrained]], accuracies, cost)
+
+    cells = [(row[cost], row["accuracy"]) for row in front]
+    xs, ys = zip(*cells, strict=True)
+    axes.step(xs, ys, where="post", color=FAINT, linewidth=1.2, zorder=1)
+    dominated = [(row[cost], row["accuracy"]) for row in others]
+    axes.scatter(
+        [x for x, _ in dominated],
+        [y for _, y in dominated],
+        s=26,
+        facecolors=PAPER,
+        edgecolors=FAINT,
+        zorder=2,
+    )
+    for row in retrained:
+        axes.errorbar(
+            row[cost],
+            row["mean"],
+            yerr=row["std"],
+            fmt="D",
+            color=INK,
+            markersize=4.5,
+            elinewidth=1,
+            capsize=2.5,
+            zorder=3,
+        )
+    lams = [row["lam"] for row in front]
+    low, high = min(row["lam"] for row in rows), max(row["lam"] for row in rows)
+    # The lightest end of the map would vanish on white.
+    viridis = matplotlib.colormaps["viridis"]
+    colours = LinearSegmentedColormap.from_list("lam", viridis([i / 20 for i in range(19)]))
+    norm = LogNorm(low, high) if low < high else None
+    points = axes.scatter(xs, ys, s=56, c=lams, cmap=colours, norm=norm, edgecolors=PAPER, zorder=4)
+    if norm is not None:
+        ticks = [low * (high / low) ** (i / 4) for i in range(5)]
+        bar = figure.colorbar(points, ax=axes, aspect=36, pad=0.02)
+        bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+        bar.minorticks_off()
+        bar.ax.set_title("λ", fontsize=11)
+        bar.ax.tick_params(length=0, colors=MUTED, labelsize=9)
+        bar.outline.set_visible(False)
+
+    figure.draw_without_rendering()  # settles the layout, so that pixels can be compared
+    means = [(x, mean) for x, mean, _ in bars]
+    spread = any(row["std"] is not None for row in retrained)
+    picked = _spread(axes.transData.transform(cells).tolist())
+    labels = [
+        (sorted(means, reverse=True), "retrained, mean ± s.d." if spread else "retrained"),
+        *(([cells[i]], f"λ = {lams[i]:.2g}") for i in picked),
+        (sorted(dominated, reverse=True), "dominated"),
+    ]
+    marks = [(point, point) for point in [*cells, *dominated]]
+    marks += [((x, mean - std), (x, mean + std)) for x, mean, std in bars]
+    steps = []
+    for (x0, y0), (x1, y1) in itertools.pairwise(cells):
+        steps += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
+    _place_labels(axes, labels, marks, steps)
+
+
+def _style_axes(axes: Axes, costs: Sequence[float], accuracies: Sequence[float], cost: str) -> None:
+    if min(costs) > 0 and max(costs) > 10 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    prefixed = EngFormatter()
+    plain_below = math.inf if cost == "latency" else 1000  # 1200 ms, not 1.2 k ms
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"{value:g}" if abs(value) < plain_below else prefixed(value)
+    )
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.6g}%")
+    axes.set_xlabel(COSTS.get(cost, cost))
+    axes.set_title("accuracy", loc="left", fontsize=10)
+    axes.margins(x=0.1)
+    # Room for labels, but little beyond 0 and 100 %. Rounded: a last bit is no difference.
+    room = 0.12 * round(max(accuracies) - min(accuracies), 9) or 0.01
+    bottom = max(min(accuracies) - room, -room / 3)
+    top = min(max(accuracies) + room, 1 + room / 3)
+    axes.set_ylim(bottom, top)
+    ticks = MaxNLocator(8, steps=(1, 2, 2.5, 5, 10)).tick_values(bottom, top)
+    axes.yaxis.set_major_locator(
+        FixedLocator([tick for tick in ticks if max(bottom, 0) <= tick <= min(top, 1)])
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(FAINT)
+    axes.tick_params(length=0, colors=MUTED, labelsize=9)
+    axes.grid(axis="y", color=NODE_FILL)
+    axes.set_axisbelow(True)
+
+
+def _spread(points: Sequence[Sequence[float]]) -> list[int]:
+    """Returns the two ends of a line of points, then each time the one farthest from those taken.
+
+    Args:
+        points: (x, y) of each point in pixels.
+    """
+    taken = sorted({0, len(points) - 1})
+    while len(taken) < MAX_LAM_LABELS:
+        gaps = [min(math.dist(point, points[i]) for i in taken) for point in points]
+        if max(gaps) < MIN_LABEL_GAP:
+            break
+        taken.append(gaps.index(max(gaps)))
+    return taken
+
+
+def _place_labels(
+    axes: Axes,
+    labels: Sequence[tuple[Sequence[Point], str]],
+    marks: Sequence[Segment],
+    lines: Sequence[Segment],
+) -> None:
+    """Writes labels where they cover nothing; leaves out what finds no room.
+
+    Args:
+        axes: where to write, its layout settled.
+        labels: the points a label may stand beside, the best first, and its text; the most
+            important label first.
+        marks: the two ends of every marker or error bar, which labels keep away from.
+        lines: the two ends of thin lines, which labels do not touch.
+    """
+    taken = [Bbox(axes.transData.transform(mark)).padded(5) for mark in marks]
+    taken += [Bbox(axes.transData.transform(line)).padded(1) for line in lines]
+    for anchors, text in labels:
+        for anchor, (dx, dy) in itertools.product(anchors, LABEL_OFFSETS):
+            label = axes.annotate(
+                text,
+                anchor,
+                (dx, dy),
+                textcoords="offset points",
+                ha="right" if dx < 0 else "left" if dx > 0 else "center",
+                va="top" if dy < 0 else "bottom" if dy > 0 else "center",
+                fontsize=9,
+                color=MUTED,
+            )
+            box = label.get_window_extent()
+            if box.count_overlaps(taken) == 0 and axes.bbox.count_contains(box.corners()) == 4:
+                taken.append(box.padded(6))
+                break
+            label.remove()

@@ -1,0 +1,139 @@
+"""Retrains cells along a search's front: a family of networks from one search.
+
+python -m nas family runs/x --cells 3 --seeds 0 1 2
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError
+from nas.cell_search.folder import read_run
+from nas.reports.front_plot import draw_front
+from nas.reports.report import read_rows
+from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
+from nas.retraining.run import Job, retrain_each
+from nas.runtime.commandline import parse, take
+from nas.runtime.files import read_config, write_atomically
+from nas.runtime.settings import FREE
+
+COLUMNS = ("file", "mean", "std", "params", "flops", "seconds")
+
+
+def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[str, Any]]:
+    """Chooses Pareto members: the dearest, the cheapest, and others evenly between in rank.
+
+    Args:
+        rows: of `front.csv`.
+        cost: name of the cost that orders them.
+        count: how many, >= 1; all of them if there are fewer.
+    """
+    members = sorted((row for row in rows if row["pareto"]), key=lambda row: -row[cost])
+    if count >= len(members):
+        return members
+    last = max(count - 1, 1)
+    return [members[i * (len(members) - 1) // last] for i in range(count)]
+
+
+def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | None:
+    """The retraining of one cell into `retrained/`, gone on with if it has begun.
+
+    Args:
+        run: folder of the search.
+        row: of its `front.csv`.
+        args: options of `retrain.py`.
+
+    Returns:
+        None if there is a result.
+
+    Raises:
+        InputError: for options that cannot be used, or others than those it has begun with.
+    """
+    path, folder = run / row["file"], retrained_folder(run, row)
+    genotype = str(path)
+    rest = [*args, "--genotype", genotype]
+    preset = choose_preset(None, take([*args], "--data"), genotype)
+    if take([*args], "--inherit") is not None:
+        preset = fine_tuning(preset)
+    config = parse(RetrainConfig, preset, rest, "python -m nas family RUN")
+    if not folder.exists():
+        return Job(config, folder)
+    former = read_retraining(folder)
+    require_asked(former, config, folder)
+    if (folder / "result.json").is_file():
+        return None
+    free = {name: getattr(config, name) for name in FREE}
+    return Job(replace(former, **free), folder, resume=True)
+
+
+def retrained_folder(run: Path, row: dict[str, Any]) -> Path:
+    """Where a row of `front.csv` is retrained."""
+    return run / "retrained" / Path(row["file"]).stem
+
+
+def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> None:
+    """Makes sure that a cell was retrained as asked; what is not asked for may be anything.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    found = former.to_dict()
+    for name, value in asked.to_dict().items():
+        if name not in (*FREE, "genotype") and value is not None and found[name] != value:
+            raise InputError(
+                f"{folder} was retrained with {name} {found[name]!r}, not {value!r}: "
+                "remove that folder, or leave the option out"
+            )
+
+
+def retrain_family(
+    run: Path, count: int, args: Sequence[str], *, at_once: int = 1
+) -> list[dict[str, Any]]:
+    """Retrains cells of a front; writes `retrained.csv` and draws them into `front.svg`.
+
+    Args:
+        count: how many cells, >= 1.
+        args: options of `retrain.py`.
+        at_once: networks that a GPU trains side by side, >= 1.
+
+    Returns:
+        The rows of `retrained.csv`.
+
+    Raises:
+        InputError: as `retrain`, or if a cell was retrained with other options.
+    """
+    rows = read_rows(run)
+    cost = read_run(run)[0].costs[0]
+    chosen = spread(rows, cost, count)
+    jobs = []
+    for number, row in enumerate(chosen, start=1):
+        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
+        job = retraining(run, row, args)
+        jobs += [job] if job else []
+    for _ in retrain_each(jobs, at_once=at_once):
+        pass
+    results = []
+    for row in chosen:
+        result = read_config(retrained_folder(run, row) / "result.json")
+        results.append(
+            {
+                "file": row["file"],
+                "mean": result["mean"],
+                "std": result["std"],
+                **result["costs"],
+                "seconds": sum(result["seconds"]),
+            }
+        )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(results)
+    write_atomically(run / "retrained.csv", text.getvalue().encode())
+    points = [{**result, cost: row[cost]} for result, row in zip(results, chosen, strict=True)]
+    draw_front(
+        [{**row, "lam": row[f"lam_{cost}"]} for row in rows], run / "front.svg", cost, points
+    )
+    return results

@@ -1,0 +1,294 @@
+"""Retraining: one genotype as a network of its own, trained to the end and tested once."""
+
+import re
+import statistics
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cells.cell import Skeleton
+from cells.cost import cost_table
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.notation import read_genotype
+from nas.cell_search.folder import read_run
+from nas.data.datasets import ImageData, load_data
+from nas.export.safetensors import TrainingData, save_network
+from nas.retraining.config import RetrainConfig, read_retraining, resolve
+from nas.retraining.trainer import Trainer, evaluate
+from nas.runtime import checkpoint
+from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime.metrics import MetricsLog
+from nas.runtime.processes import (
+    Processes,
+    Stopped,
+    StopSignal,
+    describe_machine,
+    start_processes,
+    stop_processes,
+)
+from nas.runtime.settings import require_same
+
+GENOTYPE = "genotype.json"
+
+
+def measure_costs(genotype: Genotype, skeleton: Skeleton) -> dict[str, int]:
+    """Counts the parameters of a network, and its multiply–adds for one image."""
+    choices = genotype.choices()
+    return {name: int(cost_table(name, skeleton).total(choices)) for name in ("params", "flops")}
+
+
+class Job(NamedTuple):
+    """One retraining among several."""
+
+    config: RetrainConfig
+    folder: Path | None = None
+    """Where; must not exist unless `resume` is set. None for a free name under runs/."""
+    resume: bool = False
+    """Whether to go on with the run in `folder`."""
+
+
+def retrain(
+    config: RetrainConfig, folder: Path | None = None, *, resume: bool = False, at_once: int = 1
+) -> dict[str, Any] | None:
+    """Trains one network per seed, tests each once, and writes the run folder.
+
+    Args:
+        folder: where; must not exist unless `resume` is set. By default a free name under runs/.
+        resume: whether to go on with the run in `folder`.
+        at_once: seeds that are trained in turns, see `retrain_each`.
+
+    Returns:
+        What is in result.json; None in all processes but the main one.
+
+    Raises:
+        InputError: for settings, data, genotypes or checkpoints that cannot be used, a folder
+            that exists, or a loss that is not finite any more.
+        Stopped: on SIGINT or SIGTERM, after saving.
+    """
+    ((_, result),) = retrain_each([Job(config, folder, resume)], at_once=at_once)
+    return result
+
+
+def retrain_each(
+    jobs: Sequence[Job], *, at_once: int = 1
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Does several retrainings, see `retrain`, all on the first one's device.
+
+    Args:
+        at_once: how many networks, one for each seed of a job, take steps in turns. A GPU works on
+            them side by side, which small networks leave room for; on a CPU nothing is gained.
+
+    Yields:
+        Each job when it is done, and what `retrain` returns.
+
+    Raises:
+        InputError: as `retrain`, or if `at_once` is less than 1.
+    """
+    if at_once < 1:
+        raise InputError(f"at-once must be at least 1, got {at_once}")
+    if not jobs:
+        return
+    processes = start_processes(jobs[0].config.device)
+    data: dict[tuple[Any, ...], ImageData] = {}
+    received = None
+    live: deque[tuple[_Retraining, Trainer, Generator[None, None, int | None]]] = deque()
+    try:
+        retrainings = [_Retraining(job, processes, data) for job in jobs]
+        with StopSignal() as stop:
+            waiting = (
+                (retraining, *network)
+                for retraining in retrainings
+                for network in retraining.networks(stop)
+            )
+            while True:
+                while received is None and len(live) < at_once and (found := next(waiting, None)):
+                    live.append(found)
+                if not live:
+                    break
+                retraining, trainer, steps = live.popleft()
+                try:
+                    with torch.cuda.stream(trainer.stream):
+                        next(steps)
+                    live.append((retraining, trainer, steps))
+                except StopIteration as end:
+                    if end.value is not None:
+                        received = end.value
+                        retraining.tell_stopped(trainer)
+                    elif retraining.test(trainer):
+                        yield retraining.job, retraining.result
+    finally:
+        stop_processes()
+    if received is not None:
+        raise Stopped(received)
+
+
+class _Retraining:
+    """One job: its networks, and what becomes of them.
+
+    Attributes:
+        job: as it was asked for.
+        result: what is in result.json, once all networks are tested; None in all processes but the
+            main one.
+    """
+
+    def __init__(
+        self, job: Job, processes: Processes, data: dict[tuple[Any, ...], ImageData]
+    ) -> None:
+        """
+        Args:
+            data: what has been read so far, by where it is from.
+        """
+        config, folder = job.config, job.folder
+        if job.resume:
+            assert folder is not None
+            former = read_retraining(folder).to_dict()
+            require_same(config.to_dict(), former, folder / CONFIG)
+            genotype = read_genotype(folder / GENOTYPE)
+        elif not config.genotype:
+            raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
+        else:
+            genotype = read_genotype(config.genotype)
+            run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
+            config = resolve(config, genotype, run)
+        if not job.resume and folder is not None:
+            exact = folder
+            processes.in_main(lambda: refuse_existing(exact))  # before any work is done
+        source = (config.data, config.data_root, config.split_seed, config.image_size)
+        if source not in data:
+            data[source] = _read_data(config, processes)
+        self.job = job
+        self.result: dict[str, Any] | None = None
+        self._config, self._folder, self._resume = config, folder, job.resume
+        self._genotype, self._data, self._processes = genotype, data[source], processes
+        self._accuracies: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
+
+    def networks(
+        self, stop: StopSignal
+    ) -> Iterator[tuple[Trainer, Generator[None, None, int | None]]]:
+        """Makes one network per seed, when it is asked for the next; the first makes the folder.
+
+        Yields:
+            A trainer, and its steps.
+        """
+        config, main = self._config, self._processes.is_main
+        for index, seed in enumerate(config.seeds):
+            state = None
+            if self._resume and self._folder:
+                state = read_state(self._folder, seed, config)
+            trainer = Trainer(
+                config, self._genotype, self._data, self._processes, seed, state=state
+            )
+            if index == 0 and not self._resume:  # everything that could be refused has been seen
+                self._folder = _begin(config, self._genotype, self._folder, self._processes)
+            assert self._folder is not None
+            log, offset = MetricsLog(self._folder / "metrics.jsonl"), index * trainer.total_steps
+            if main and trainer.step < trainer.total_steps:
+                log.keep(offset + trainer.step, seed)
+            yield trainer, trainer.steps(checkpoint_path(self._folder, seed), log, offset, stop)
+
+    def tell_stopped(self, trainer: Trainer) -> None:
+        """Says how to go on after a signal."""
+        if self._processes.is_main:
+            print(
+                f"stopped at step {trainer.step} of seed {trainer.seed}; go on with "
+                f"--resume {self._folder}"
+            )
+
+    def test(self, trainer: Trainer) -> bool:
+        """Tests a trained network and saves it; after the last one the result is written.
+
+        Returns:
+            Whether it was the last one.
+        """
+        config, data, folder, main = self._config, self._data, self._folder, self._processes.is_main
+        assert folder is not None
+        if main:
+            accuracy = evaluate(trainer.network, data.test, data.mean, data.std)
+            self._accuracies[trainer.seed] = accuracy
+            first = trainer.seed == config.seeds[0]
+            name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
+            save_network(folder / name, trainer.network, TrainingData.of(data))
+        self._seconds[trainer.seed] = round(trainer.seconds, 3)
+        if len(self._seconds) < len(config.seeds):
+            return False
+        self._processes.barrier()
+        if not main:
+            return True
+        accuracies = [self._accuracies[seed] for seed in config.seeds]
+        std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        self.result = {
+            "genotype": self._genotype.id,
+            "name": self._genotype.name,
+            "data": config.data,
+            "seeds": list(config.seeds),
+            "test_accuracy": accuracies,
+            "mean": statistics.mean(accuracies),
+            "std": std,
+            "costs": measure_costs(self._genotype, trainer.network.skeleton),
+            "epochs": config.epochs,
+            "seconds": [self._seconds[seed] for seed in config.seeds],
+            "precision": trainer.precision,
+            "machine": describe_machine(self._processes),
+        }
+        write_json(folder / "result.json", self.result)
+        spread = "" if std is None else f" ± {100 * std:.2f}"
+        print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
+        print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
+        return True
+
+
+def _begin(
+    config: RetrainConfig, genotype: Genotype, folder: Path | None, processes: Processes
+) -> Path:
+    """Makes the run folder, with what does not change during the run, and returns it."""
+    name = genotype.name or ""
+    if not re.fullmatch(r"[\w.-]+", name):
+        name = genotype.id
+    path = folder or Path("runs") / f"retrain-{name}"
+
+    def begin() -> Path:
+        made = make_folder(path, exact=folder is not None)
+        write_json(made / CONFIG, config.to_dict())
+        genotype.save(made / GENOTYPE)
+        return made
+
+    return processes.in_main(begin) or path  # only the main process writes to it
+
+
+def checkpoint_path(folder: Path, seed: int) -> Path:
+    """Where the checkpoints of one seed lie."""
+    return folder / f"checkpoint-seed-{seed}.pt"
+
+
+def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any] | None:
+    """Reads the checkpoint of one seed; None if its training had not come to one.
+
+    Raises:
+        InputError: if it is damaged, or from another configuration.
+    """
+    path = checkpoint_path(folder, seed)
+    if not path.exists() and not checkpoint.previous_file(path).exists():
+        return None
+    state = checkpoint.load(path)
+    if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():
+        raise InputError(f"{path} is not the checkpoint of a retraining")
+    require_same(config.to_dict(), state["config"], path)
+    return state
+
+
+def _read_data(config: RetrainConfig, processes: Processes) -> ImageData:
+    """Reads the data onto the device."""
+    assert config.data is not None and config.split_seed is not None
+    source, split_seed = config.data, config.split_seed
+    data = processes.main_first(
+        lambda: load_data(
+            source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
+        )
+    )
+    return replace(data, train=data.train.to(processes.device), test=data.test.to(processes.device))

@@ -1,0 +1,91 @@
+"""Starts, resumes and reads a search of any kind: the one place that knows the kinds."""
+
+from pathlib import Path
+from typing import Any
+
+from nas.cell_search import run as cell_search
+from nas.cell_search.config import SearchConfig
+from nas.optim.kind import SearchKind
+from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime.processes import start_processes, stop_processes
+from nas.runtime.run_folder import read_run_config, read_state, require_state
+from nas.weight_search import run as weight_search
+from nas.weight_search.config import WeightConfig
+
+KINDS: tuple[SearchKind, ...] = (cell_search.KIND, weight_search.KIND)
+
+AnyConfig = SearchConfig | WeightConfig
+
+ALL_PRESETS: dict[str, AnyConfig] = {
+    name: config for kind in KINDS for name, config in kind.presets.items()
+}
+
+
+def kind_of(config: AnyConfig) -> SearchKind:
+    """Returns the kind of search that settings are for."""
+    return next(kind for kind in KINDS if kind.config is type(config))
+
+
+def any_config(values: dict[str, Any]) -> AnyConfig:
+    """Rebuilds the settings of a search of any kind from their JSON values.
+
+    Raises:
+        InputError: if a field is unknown, or its value is of another type or refused.
+    """
+    kind = next(kind for kind in KINDS if kind.recognises(values))
+    config: AnyConfig = kind.read_config(values)
+    return config
+
+
+def read_any_run(folder: Path) -> tuple[AnyConfig, dict[str, Any]]:
+    """Reads the settings and the checkpoint of a search of any kind.
+
+    Raises:
+        InputError: if either is absent or damaged, or they do not belong together.
+    """
+    config = any_config(read_run_config(folder))
+    kind = kind_of(config)
+    return config, read_state(folder, config, kind.read_config, kind.state_keys)
+
+
+def require_same_run(config: AnyConfig, state: dict[str, Any], folder: Path) -> None:
+    """Makes sure that a checkpoint belongs to settings.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    kind = kind_of(config)
+    require_state(state, config, kind.read_config, kind.state_keys, folder)
+
+
+def search(
+    config: AnyConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+) -> None:
+    """Runs a search, or the rest of it, and writes its folder.
+
+    Args:
+        folder: where; made here unless `state` is given.
+        exact: whether a folder that exists is refused, or another name is chosen.
+        state: checkpoint to continue from.
+
+    Raises:
+        InputError: if the folder exists, data cannot be read or do not fit.
+        Stopped: on SIGINT or SIGTERM, after saving.
+    """
+    kind, processes = kind_of(config), start_processes(config.device)
+
+    def begin() -> Path:
+        made = make_folder(folder, exact=exact)
+        write_json(made / CONFIG, config.to_dict())
+        return made
+
+    try:
+        if state is None and exact:
+            processes.in_main(lambda: refuse_existing(folder))  # before any work is done
+        searcher = kind.begin(config, processes, state)
+        path = folder
+        if state is None:
+            path = processes.in_main(begin) or folder  # only the main process writes to it
+        kind.complete(searcher, path, state is not None)
+    finally:
+        stop_processes()

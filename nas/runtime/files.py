@@ -1,0 +1,152 @@
+"""Files that are whole or absent, and run folders: made once, never overwritten."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError
+
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.json"
+
+
+def make_folder(path: Path, *, exact: bool) -> Path:
+    """Makes a new folder and returns it.
+
+    Args:
+        exact: whether it must be `path`; otherwise `path-2`, `path-3`, … where that is taken.
+
+    Raises:
+        InputError: if it exists and `exact` is set.
+    """
+    candidate, number = path, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            if exact:
+                refuse_existing(path)
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+        else:
+            return candidate
+
+
+def refuse_existing(path: Path) -> None:
+    """Makes sure that there is nothing at a path.
+
+    Raises:
+        InputError: if there is.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists: choose another --out, or go on with --resume {path}")
+
+
+def require_folder(run: Path) -> Path:
+    """Returns the folder of a run.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not run.is_dir():
+        raise InputError(f"no folder {run}: name that of a search, e.g. runs/digits")
+    return run
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes settings or results, whole or not at all."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads a `config.json`.
+
+    Raises:
+        InputError: if it is not a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}): repair it or start anew") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a JSON object: repair it or start anew")
+    return values
+
+
+REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "choose another name, or remove it first",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some space, then try again",
+    errno.EDQUOT: "free some space, then try again",
+}
+"""What a user can do about each error of the file system."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors that lack it, as "no space left" does while writing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file and waits until it is on the disk; removes it if that fails.
+
+    Raises:
+        OSError: naming the file, e.g. if no space is left.
+    """
+    try:
+        with naming(path), open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace_synced(source: Path, target: Path) -> None:
+    """Renames a file over another of the same folder and waits until the disk knows."""
+    with naming(target):
+        os.replace(source, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def temporary(path: Path) -> Path:
+    """Returns the name under which a file is written before it gets its own."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file such that whoever opens it finds all of the old or all of the new content.
+
+    Raises:
+        OSError: naming the file; its old content is left as it was.
+    """
+    write_synced(temporary(path), data)
+    replace_synced(temporary(path), path)
+
+
+def describe(error: OSError) -> str:
+    """Returns what happened to which file, and what to do about it."""
+    if error.errno is None or error.strerror is None:
+        return str(error) or type(error).__name__
+    parts = [error.strerror, str(error.filename or ""), REMEDIES.get(error.errno, "")]
+    return ": ".join(part for part in parts if part)

@@ -1,0 +1,113 @@
+"""The record of a run: one JSON object per line, and the numbers that go into it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cells.errors import InputError
+from nas.runtime.files import naming, write_atomically
+
+
+class MetricsLog:
+    """A file of JSON lines, one per logged step, that a killed run leaves readable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row; numbers that JSON lacks (NaN, ±∞) become null.
+
+        Args:
+            row: JSON values by name, among them the integer `step`.
+
+        Raises:
+            OSError: naming the file, e.g. if no space is left.
+        """
+        assert "step" in row, "every row tells its step"
+        line = json.dumps(_finite(row), allow_nan=False)
+        with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def keep(self, last_step: int, seed: int | None = None) -> None:
+        """Drops what was logged after a step, when a run resumes from there.
+
+        Args:
+            seed: drop only rows of this `seed`; None for all.
+
+        Raises:
+            InputError: if a line before the last is not JSON.
+        """
+        rows = [
+            row
+            for row in self.read()
+            if row["step"] <= last_step or seed not in (None, row.get("seed"))
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(self.path, text.encode())
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns all rows, without a last line that was cut short; none if there is no file.
+
+        Raises:
+            InputError: if a line before the last is not JSON.
+        """
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number < len(lines):
+                    message = f"{self.path} line {number} is not JSON: remove that line"
+                    raise InputError(message) from error
+        return rows
+
+
+def _finite(value: Any) -> Any:
+    """Returns a JSON value with null in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@dataclass
+class Average:
+    """A running mean; `Average(**vars(average))` continues where another one stood."""
+
+    total: float = 0.0
+    """Sum of the values, each times its count."""
+    count: int = 0
+    """How many there were."""
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Takes in a value that is itself the mean of `count` values."""
+        self.total += value * count
+        self.count += count
+
+    @property
+    def mean(self) -> float:
+        """The mean so far; NaN before the first value."""
+        return self.total / self.count if self.count else math.nan
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the share of examples whose largest logit is that of their label.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch,) class indices.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    return (logits.argmax(dim=-1) == labels).float().mean()

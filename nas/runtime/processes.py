@@ -1,0 +1,255 @@
+"""Processes, devices and signals of a run."""
+
+import gc
+import os
+import platform
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cells.errors import InputError
+from nas.runtime.files import describe
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one run, one per device, as one of them sees it."""
+
+    rank: int
+    """This process, in 0 … world-1."""
+    world: int
+    """How many processes there are."""
+    device: torch.device
+    """The device of this process."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Returns the mean over processes of each tensor, by a single all-reduce.
+
+        Every process must pass tensors of the same shapes and types in the same order. Gradients
+        taken by `torch.autograd.grad` go through here, as `DistributedDataParallel` does not
+        see them.
+
+        Args:
+            tensors: floating-point tensors of any shape; empty is allowed.
+        """
+        if self.world == 1 or not tensors:
+            return tuple(tensors)
+        double = any(tensor.dtype == torch.float64 for tensor in tensors)
+        dtype = torch.float64 if double else torch.float32
+        flat = torch.cat([tensor.detach().reshape(-1).to(self.device, dtype) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / self.world, [tensor.numel() for tensor in tensors])
+        pairs = zip(parts, tensors, strict=True)
+        return tuple(part.reshape(tensor.shape).to(tensor) for part, tensor in pairs)
+
+    def any_process(self, flag: bool) -> bool:
+        """Returns whether the flag is set in at least one process, the same answer in all."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def main_first(self, read: Callable[[], Read]) -> Read:
+        """Returns what `read` returns, in the main process before all others: it may download.
+
+        Raises:
+            InputError: in all processes, if `read` raises it or an OSError in one.
+        """
+        found, message = self.in_main(read), None
+        if not self.is_main:
+            found, message = _attempt(read)
+        self._raise_together(message)
+        return cast(Read, found)
+
+    def in_main(self, run: Callable[[], Read]) -> Read | None:
+        """Returns what `run` returns in the main process; None in the others, which wait.
+
+        Raises:
+            InputError: in all processes, if `run` raises it, or an OSError in several processes.
+        """
+        if self.world == 1:
+            return run()
+        found, message = _attempt(run) if self.is_main else (None, None)
+        self._raise_together(message)
+        return found
+
+    def _raise_together(self, message: str | None) -> None:
+        """Raises, in all processes, the first error that one of them has met, None if it has not.
+
+        Raises:
+            InputError: if one has.
+        """
+        if self.world == 1:
+            return
+        messages: list[str | None] = [None] * self.world
+        dist.all_gather_object(messages, message)
+        for each in messages:
+            if each is not None:
+                raise InputError(each)
+
+    def barrier(self) -> None:
+        """Waits until every process has come here."""
+        self.any_process(False)
+
+
+def _attempt(run: Callable[[], Read]) -> tuple[Read | None, str | None]:
+    """Returns what a function returns, or the message of its user's error."""
+    try:
+        return run(), None
+    except InputError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, describe(error)
+
+
+def start_processes(device: str) -> Processes:
+    """Joins the processes that torchrun started, or stands alone without it.
+
+    Args:
+        device: `"auto"` (a GPU if there is one, else the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, ….
+            Several processes on GPUs take one each.
+
+    Raises:
+        InputError: if there is no such device on this machine.
+    """
+    rank, world, local_rank = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    name = device
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    elif name.startswith("cuda:") and world > 1:
+        raise InputError(f"device {device!r} cannot serve {world} processes: ask for 'cuda'")
+    if name.startswith("cuda"):
+        num_local, num_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if 0 < num_gpus < num_local:  # refused by all, as the first could not tell for the last
+            raise InputError(
+                f"device {device!r} cannot serve {num_local} processes, torch counts {num_gpus} "
+                "GPUs here: start one process per GPU, or choose cpu"
+            )
+    found = _find_device(name, device)
+    if world > 1:
+        if found.type == "cuda":
+            torch.cuda.set_device(found)
+        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    return Processes(rank, world, found)
+
+
+def _find_device(name: str, asked: str) -> torch.device:
+    """Returns the device called `name` if tensors can be made there."""
+    remedy = "choose auto, cpu or cuda"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # Which of these torch raises depends on the device and on how torch was built.
+        if not torch.cuda.is_available() and asked.startswith("cuda"):
+            remedy = "torch finds no GPU here; choose cpu"
+        elif asked.startswith(("cuda", "auto")):
+            remedy = f"torch cannot use {name}, it counts {torch.cuda.device_count()} GPUs here"
+        raise InputError(f"no device {asked!r}: {remedy}") from error
+    return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself: a GPU with it, a CPU with AVX512-BF16 or AMX.
+
+    Elsewhere it is emulated: on a CPU with AVX2 alone a step of the preset nasbench201 takes 9
+    times as long in bfloat16 as in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def stop_processes() -> None:
+    """Leaves the process group, if there is one."""
+    if dist.is_initialized():
+        # A DDP model in a reference cycle would keep the group, and its threads, beyond this:
+        # at exit they then end the process with an abort.
+        gc.collect()
+        dist.destroy_process_group()
+
+
+class Stopped(Exception):
+    """A signal has stopped a run, which was saved before.
+
+    Attributes:
+        received: the number of the signal.
+    """
+
+    def __init__(self, received: int) -> None:
+        super().__init__(f"stopped by signal {received}")
+        self.received = received
+
+
+class StopSignal:
+    """Turns SIGINT and SIGTERM into a flag, so that a run can save before it leaves.
+
+        with StopSignal() as stop:
+            while not stop.received: ...
+
+    A second Ctrl-C raises KeyboardInterrupt, for a user who will not wait.
+    """
+
+    received: int | None = None
+    """The number of the first signal that came, if one did."""
+
+    def __enter__(self) -> Self:
+        self._former = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+
+
+def describe_machine(processes: Processes) -> dict[str, Any]:
+    """What a time or an accuracy was measured with."""
+    return {
+        "torch": torch.__version__,
+        "device": _device_name(processes.device),
+        "threads": torch.get_num_threads(),
+        "processes": processes.world,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")  # Python's own name for a processor is empty on Linux
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,57 @@
+"""What a run folder holds, read back to go on: its settings and its checkpoint."""
+
+from collections.abc import Callable, Set
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError
+from nas.runtime import checkpoint
+from nas.runtime.files import CHECKPOINT, CONFIG, read_config
+from nas.runtime.settings import require_same
+
+
+def read_run_config(folder: Path) -> dict[str, Any]:
+    """Reads the settings of a search from its folder, as JSON values.
+
+    Raises:
+        InputError: if there are none, or they are no JSON object.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is not the folder of a search: it has no {CONFIG}")
+    return read_config(folder / CONFIG)
+
+
+def read_state(
+    folder: Path, config: Any, read: Callable[[dict[str, Any]], Any], keys: Set[str]
+) -> dict[str, Any]:
+    """Reads the checkpoint of a search from its folder.
+
+    Args:
+        config: its settings, with `to_dict`.
+        read: rebuilds such settings from JSON values.
+        keys: what the checkpoint holds, at least.
+
+    Raises:
+        InputError: if it is absent or damaged, or belongs to other settings.
+    """
+    state = checkpoint.load(folder / CHECKPOINT)
+    require_state(state, config, read, keys, folder)
+    return state
+
+
+def require_state(
+    state: dict[str, Any],
+    config: Any,
+    read: Callable[[dict[str, Any]], Any],
+    keys: Set[str],
+    folder: Path,
+) -> None:
+    """Makes sure that a checkpoint is one of a search with these settings; see `read_state`.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    path = folder / CHECKPOINT
+    if not keys <= state.keys():
+        raise InputError(f"{path} is not the checkpoint of a search")
+    require_same(config.to_dict(), read(state["config"]).to_dict(), path)

@@ -1,0 +1,230 @@
+"""Lottery tickets: magnitude pruning, round by round, each from the initial weights.
+
+    python -m nas lottery --data mnist --rounds 8 --out runs/lottery
+
+Frankle, Carbin (2019): a network is trained, a share of its smallest weights is removed, those that
+stay go back to their initial values, and it is trained again. What is left after some rounds is a
+ticket. Beside each stands a control with the same weights removed and new initial values.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cells.chain import Chain
+from cells.errors import InputError
+from nas.data.batches import RunBatches
+from nas.data.examples import Task
+from nas.objective.terms import Terms
+from nas.optim.loop import Loop
+from nas.runtime.processes import Processes
+from nas.runtime.streams import stream
+from nas.weight_search.evidence import negative_log_likelihood, quality
+from nas.weights.posteriors import initial_means, point_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class LotteryConfig:
+    """Rounds of pruning for one network."""
+
+    data: str = "mnist"
+    """What is learned, as for a search in the space mlp."""
+    data_root: str = field(default_factory=lambda: os.environ.get("NAS_DATA", "data"))
+    """Folder of the downloaded data sets; NAS_DATA in the environment sets another default."""
+    target: str | None = None
+    """Column of a CSV file that is predicted; the last if none is named."""
+    split_seed: int = 0
+    """Fixes the test part where the data set has none of its own."""
+    layers: tuple[str, ...] = ("100",)
+    """conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row."""
+    rounds: int = 8
+    """Rounds of pruning after the first training."""
+    share: float = 0.4
+    """Share of the remaining weights that each round removes."""
+    epochs: int = 5
+    """Passes over the training part in each training."""
+    batch_size: int = 128
+    """Examples per step."""
+    w_lr: float = 0.002
+    """Learning rate (Adam) at the start of each training; cosine to w_lr_min."""
+    w_lr_min: float = 0.0
+    """Learning rate at the end."""
+    seed: int = 0
+    """Seed of everything that is drawn but the split of the data."""
+    runs: int = 3
+    """Networks, with seeds seed, seed + 1, …, that are trained side by side."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    costs: ClassVar[tuple[str, ...]] = ()
+    w_grad_clip: ClassVar[float] = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "epochs", "batch_size", "runs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.share < 1:
+            raise InputError(f"share must lie between 0 and 1, got {self.share}")
+        if not 0 < self.w_lr < math.inf or not 0 <= self.w_lr_min < math.inf:
+            raise InputError(f"w_lr must be positive and finite, got {self.w_lr}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+class TicketSample(NamedTuple):
+    """One batch for every network."""
+
+    x: Tensor
+    """(networks, batch, *input_shape)."""
+    y: Tensor
+    """(networks, batch)."""
+
+
+class TicketProblem:
+    """The loss of several networks, each with weights of its own that are removed.
+
+    Attributes:
+        tables: weights and biases of each layer, (networks, outputs, inputs + 1).
+        masks: 1 for those that are there, in the same shapes.
+    """
+
+    arch: tuple[Tensor, ...] = ()
+
+    def __init__(
+        self, config: LotteryConfig, task: Task, chain: Chain, seeds: Sequence[int],
+        tables: Sequence[Tensor], masks: Sequence[Tensor], device: torch.device,
+    ) -> None:  # fmt: skip
+        self.task, self.chain = task, chain
+        self.tables = tuple(table.clone().to(device).requires_grad_() for table in tables)
+        self.masks = [mask.to(device) for mask in masks]
+        self._batches = RunBatches(task.train.to(device), config.batch_size, seeds)
+        self.steps_per_epoch = self._batches.steps_per_epoch
+        self.total_steps = config.epochs * self.steps_per_epoch
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """What is trained."""
+        return self.tables
+
+    def sample(self, half: str, step: int) -> TicketSample:
+        """The batch of one step."""
+        return TicketSample(*self._batches.batch(step))
+
+    def masked(self, tables: Sequence[Tensor]) -> list[Tensor]:
+        """The networks as they are, removed weights 0."""
+        return [table * mask for table, mask in zip(tables, self.masks, strict=True)]
+
+    def evaluate(
+        self, sample: TicketSample, weights: Sequence[Tensor], arch: Sequence[Tensor] = ()
+    ) -> Terms:
+        """The mean loss of all networks; the objective is the sum, as they share nothing."""
+        outputs = point_network(self.chain, self.masked(weights), sample.x)
+        log_noise = outputs.new_zeros(len(outputs)) if self.task.regression else None
+        nll = negative_log_likelihood(outputs, sample.y, log_noise).mean(dim=1)
+        zero = nll.new_zeros(())
+        return Terms(nll.mean(), nll.mean(), nll.new_zeros(0), zero, zero, zero, nll.sum(), zero)
+
+
+class TicketTraining(Loop):
+    """One training of all networks."""
+
+    problem: TicketProblem
+
+    def __init__(self, config: LotteryConfig, problem: TicketProblem, processes: Processes) -> None:
+        optimizer = torch.optim.Adam(problem.weights, config.w_lr, fused=True)
+        super().__init__(config, processes, problem, optimizer)
+
+    def ends(self) -> dict[str, list[float]]:
+        return {}
+
+    def postfix(self) -> str:
+        return f"loss {self.averages['train_loss'].mean:.3f}" if self.averages else ""
+
+
+def smallest_removed(
+    tables: Sequence[Tensor], masks: Sequence[Tensor], share: float
+) -> list[Tensor]:
+    """Masks after one more round: of what remains, the smallest weights over the whole network go.
+
+    Biases stay. Of n remaining weights round(share · n) are removed.
+
+    Args:
+        tables: (networks, outputs, inputs + 1) of each layer.
+        masks: of the same shapes.
+    """
+    flat = torch.cat([table[..., :-1].abs().flatten(1) for table in tables], dim=1)
+    there = torch.cat([mask[..., :-1].flatten(1) for mask in masks], dim=1) > 0
+    gone = flat.masked_fill(~there, -1.0).argsort(dim=1, stable=True)
+    counts = (~there).sum(dim=1) + (share * there.sum(dim=1)).round().long()
+    places = torch.arange(flat.shape[1], device=flat.device).expand_as(gone)
+    kept = torch.empty_like(gone).scatter_(1, gone, places) >= counts[:, None]
+    parts = kept.split([mask[..., :-1].flatten(1).shape[1] for mask in masks], dim=1)
+    found = []
+    for part, mask in zip(parts, masks, strict=True):
+        new = torch.ones_like(mask)
+        new[..., :-1] = part.reshape(new[..., :-1].shape).to(new)
+        found.append(new)
+    return found
+
+
+def lottery(
+    config: LotteryConfig, task: Task, processes: Processes
+) -> list[dict[str, list[float] | float]]:
+    """Trains, prunes and rewinds, round by round, tickets and controls side by side.
+
+    Returns:
+        One row per round: `remaining` share of the weights, and, by run, `ticket` and `control`,
+        accuracies on the test part, or errors of a regression.
+    """
+    chain = Chain.parse(config.layers, task.input_shape, task.outputs)
+    seeds = range(config.seed, config.seed + config.runs)
+
+    def initial(name: str) -> list[Tensor]:
+        return [
+            torch.stack([initial_means(layer, stream(s, f"{name}/{n}", 0)) for s in seeds])
+            for n, layer in enumerate(chain.layers)
+        ]
+
+    # Tickets first, then as many controls, with the same batches.
+    start = [torch.cat(pair) for pair in zip(initial("ticket"), initial("control"), strict=True)]
+    masks = [torch.ones_like(table) for table in start]
+    rows: list[dict[str, list[float] | float]] = []
+    test = task.test.to(processes.device)
+    for number in range(config.rounds + 1):
+        problem = TicketProblem(
+            config, task, chain, [*seeds, *seeds], start, masks, processes.device
+        )
+        training = TicketTraining(config, problem, processes)
+        while training.step < problem.total_steps:
+            training.advance()
+        tables = [table.detach() for table in problem.tables]
+        found = quality(task, chain, problem.masked(tables), test).tolist()
+        weights = sum(mask[0, :, :-1].sum() for mask in problem.masks)
+        total = sum(mask[0, :, :-1].numel() for mask in problem.masks)
+        rows.append(
+            {
+                "remaining": float(weights) / total,
+                "ticket": found[: config.runs],
+                "control": found[config.runs :],
+            }
+        )
+        print(f"round {number}: {_describe(rows[-1])}", flush=True)
+        tickets = [table[: config.runs] for table in tables]
+        own = [mask[: config.runs] for mask in problem.masks]
+        masks = [
+            torch.cat([mask, mask]).cpu() for mask in smallest_removed(tickets, own, config.share)
+        ]
+    return rows
+
+
+def _describe(row: dict[str, Any]) -> str:
+    ticket, control = (sum(row[name]) / len(row[name]) for name in ("ticket", "control"))
+    return f"{100 * row['remaining']:.2f} % left, ticket {ticket:.4f}, control {control:.4f}"

@@ -1,0 +1,209 @@
+"""A finished search in the space `mlp` as a function of λ: networks at once, without training.
+
+    python -m nas generate runs/mlp --lam 1 --out net.safetensors
+
+writes the network at a λ; `network` gives it as an ordinary module.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cells.chain import MLP, Chain, module_of
+from cells.errors import InputError
+from nas.data.examples import Task, load_task
+from nas.export.chain import save_chain
+from nas.hypernets.weights import WeightHypernet
+from nas.runtime import checkpoint
+from nas.runtime.files import CHECKPOINT
+from nas.runtime.settings import read_settings
+from nas.weight_search.config import LOCAL, NONE, POINT, WeightConfig
+from nas.weights.posteriors import Posteriors
+
+
+class Generated:
+    """The networks of one search.
+
+        generated = Generated.load("runs/mlp")
+        net = generated.network(1.0)
+
+    Attributes:
+        config: the settings of the search.
+        chain: the layers of every network.
+        hypernet: λ -> posteriors.
+        tuned: the λ that each run learned, (runs,) float64, if they learned one (`--tune local`).
+    """
+
+    def __init__(
+        self,
+        config: WeightConfig,
+        chain: Chain,
+        hypernet: WeightHypernet,
+        tuned: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.chain = chain
+        self.hypernet = hypernet
+        self.tuned = tuned
+        self.lam_range = config.lam_range()
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Generated":
+        """Reads a run folder.
+
+        Raises:
+            InputError: if it has no usable checkpoint of a search in the space mlp.
+        """
+        path = Path(run) / CHECKPOINT
+        state = checkpoint.load(path)
+        if state.get("config", {}).get("space") != MLP:
+            raise InputError(f"{path} is not the checkpoint of a search in the space {MLP}")
+        config = read_settings(WeightConfig, state["config"])
+        task = state["task"]
+        chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
+        hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
+        checkpoint.fill(hypernet, state["hypernet"], path)
+        tuned = None
+        if config.tune == LOCAL:
+            tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]
+        return cls(config, chain, hypernet, tuned)
+
+    def at(self, lams: Sequence[float]) -> Posteriors:
+        """Posteriors of every run's networks at some λs, of (runs, lams) networks.
+
+        Raises:
+            InputError: if a λ lies outside the range that was searched, far from the one that was
+                learned, or is not one of those for which networks were trained by themselves.
+        """
+        for lam in lams:
+            self.lam_range.check((lam,))
+            self._check_near(lam)
+        wanted = torch.tensor(lams, dtype=torch.float64)
+        unit_lams = self.lam_range.unit(wanted[:, None])[:, 0]
+        if self.hypernet.own is not None:
+            own = self.hypernet.own.double()
+            missing = (unit_lams[:, None] - own).abs().amin(dim=1) > 1e-6
+            if missing.any():
+                known = ", ".join(
+                    f"{lam:.6g}" for lam in self.lam_range.grid(self.config.grid)[:, 0].tolist()
+                )
+                raise InputError(
+                    f"λ = {float(wanted[missing][0])} has no network: this search trained networks "
+                    f"by themselves for λ = {known}"
+                )
+        with torch.no_grad():
+            return self.hypernet.at(unit_lams)
+
+    def _check_near(self, lam: float) -> None:
+        """Refuses a λ of which a local search has drawn next to nothing, two deviations away."""
+        if self.tuned is None:
+            return
+        if (self.tuned / lam).log().abs().min() > 2 * self.config.tune_width:
+            known = ", ".join(f"{near:.6g}" for near in self.tuned.tolist())
+            raise InputError(
+                f"λ = {lam} is far from what this search learned, λ = {known}: ask for one "
+                "near it, or search without --tune"
+            )
+
+    def starts(self, config: WeightConfig) -> Posteriors:
+        """What networks by themselves begin with in another search, of (runs, λs of its grid).
+
+        Raises:
+            InputError: if this search has other layers, seeds or data, or lacks one of the λs.
+        """
+        for name in _SHARED:
+            here, there = getattr(self.config, name), getattr(config, name)
+            if here != there:
+                raise InputError(
+                    f"start has {name} {here!r}, this search {there!r}: give both the same"
+                )
+        lams = config.lam_range().grid(config.grid)[:, 0].tolist()
+        return self.at(lams)
+
+    def network(self, lam: float, run: int = 0) -> nn.Sequential:
+        """The network at a λ as an ordinary module, with the means of its weights.
+
+        It takes images scaled to [0, 1], or a table's features as the search scaled them.
+
+        Raises:
+            InputError: as `at`.
+        """
+        return module_of(self.chain, [mean[run, 0] for mean, _ in self.at([lam]).layers])
+
+    def save(
+        self, path: Path, lam: float, run: int = 0, tables: Sequence[Tensor] | None = None
+    ) -> None:
+        """Writes the network at a λ, with the deviations of its weights, as safetensors.
+
+        Args:
+            tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each.
+
+        Raises:
+            InputError: as `at`, or if there is such a file.
+        """
+        layers = [layer.at((run, 0)) for layer in self.at([lam]).layers]
+        save_chain(
+            path,
+            self.chain,
+            tables or [layer.mean for layer in layers],
+            [layer.log_sigma for layer in layers],
+            {"layers": self.config.layers, "lam": lam},
+        )
+
+    def task(self) -> Task:
+        """Reads the data of the search once more.
+
+        Raises:
+            InputError: if they cannot be read.
+        """
+        return read_task(self.config)
+
+
+_SHARED = (
+    "data", "target", "split_seed", "val_fraction", "layers", "weights", "seed", "runs",
+    "prior_variance",
+)  # fmt: skip
+"""What a search and the one that it starts have alike."""
+
+
+def build_weight_hypernet(
+    config: WeightConfig, chain: Chain, *, noisy_target: bool
+) -> WeightHypernet:
+    """Builds a search's hypernetworks, or networks by themselves, at their initial parameters.
+
+    Args:
+        noisy_target: whether the noise of a regression's target is learned, too.
+    """
+    own = None
+    if config.hypernet == NONE:
+        lam_range = config.lam_range()
+        own = lam_range.unit(lam_range.grid(config.grid))[:, 0]
+    sigmas = (config.initial_sigma, config.initial_sigma_high)
+    return WeightHypernet(
+        chain,
+        config.hypernet,
+        range(config.seed, config.seed + config.runs),
+        own=own,
+        sigma=None if config.weights == POINT else sigmas,
+        noisy_target=noisy_target,
+        knots=config.knots,
+        hidden=config.hidden,
+        rank=config.rank,
+    )
+
+
+def read_task(config: WeightConfig) -> Task:
+    """Reads the data of a search.
+
+    Raises:
+        InputError: as `load_task`.
+    """
+    return load_task(
+        config.data,
+        Path(config.data_root),
+        target=config.target,
+        split_seed=config.split_seed,
+        val_fraction=config.val_fraction,
+    )

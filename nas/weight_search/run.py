@@ -1,0 +1,147 @@
+"""The run of a search in the space `mlp`, and what it leaves: a table and a picture along λ."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from cells.chain import MLP
+from nas.data.examples import Task
+from nas.optim.kind import SearchKind
+from nas.reports.style import plain_axes, save_picture
+from nas.runtime.files import write_atomically
+from nas.runtime.processes import Processes
+from nas.runtime.settings import read_settings
+from nas.weight_search.config import POINT, WEIGHT_PRESETS, WeightConfig
+from nas.weight_search.evidence import evidence, means, quality, validation
+from nas.weight_search.networks import Generated, read_task
+from nas.weight_search.searcher import WeightSearcher
+from nas.weight_search.tuning import describe, tuned_rows, write_rows
+
+
+def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
+    """One row for each λ of the grid; means and, of several runs, sample standard deviations.
+
+    Everything is over the training part: the generalised evidence, the expected log-likelihood and
+    the KL in nats, `accuracy` (or `rmse`, of a regression) of the networks with the means of their
+    weights. Where there is a validation part, `val_nll`, nats per example, and `val_accuracy` (or
+    `val_rmse`) of these are over it.
+    """
+    config = generated.config
+    lams = generated.lam_range.grid(config.grid)[:, 0]
+    posteriors = generated.at(lams.tolist())
+    train = task.train.to(posteriors.layers[0].mean.device)
+    found = evidence(
+        task,
+        generated.chain,
+        posteriors,
+        lams,
+        train,
+        prior_variance=config.prior_variance,
+        draws=config.draws,
+        seed=config.seed,
+    )
+    name = "rmse" if task.regression else "accuracy"
+    values = {
+        "evidence": found.evidence,
+        "log_likelihood": found.log_likelihood,
+        "kl": found.kl,
+        name: quality(task, generated.chain, means(posteriors), train),
+    }
+    values |= validation(task, generated.chain, posteriors)
+    rows = []
+    for column, lam in enumerate(lams.tolist()):
+        row = {"lam": lam}
+        for key, value in values.items():
+            row[key] = float(value[:, column].mean())
+            if config.runs > 1:
+                row[f"{key}_std"] = float(value[:, column].std())
+        rows.append(row)
+    return rows
+
+
+def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[dict[str, Any]]:
+    """Writes front.csv and front.svg.
+
+    Returns:
+        The rows of front.csv.
+    """
+    with torch.no_grad():
+        rows = weight_rows(generated, task)
+    last = "rmse" if task.regression else "accuracy"
+    point = generated.config.weights == POINT
+
+    def plot(figure: Figure) -> None:
+        titles = {
+            "evidence": "generalised evidence, nats per example",
+            "kl": "Σ w² / 2σ₀²" if point else "KL of the weights, nats",
+            last: f"{last}, training part, means of the weights",
+        }
+        lams = [row["lam"] for row in rows]
+        for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+            share = len(task.train) if name == "evidence" else 1
+            mean = [row[name] / share for row in rows]
+            std = [row.get(f"{name}_std", 0.0) / share for row in rows]
+            axes.plot(lams, mean, marker="." if len(rows) < 60 else "", linewidth=1.5)
+            low, high = ([m + s * d for m, d in zip(mean, std, strict=True)] for s in (-1, 1))
+            axes.fill_between(lams, low, high, alpha=0.2)
+            axes.set_xscale("log")
+            axes.set_xlabel("λ")
+            if name == "kl":
+                axes.set_yscale("log")
+            plain_axes(axes, title)
+
+    save_picture(folder / "front.svg", (12, 3.6), plot)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "front.csv", text.getvalue().encode())
+    return rows
+
+
+def begin(
+    config: WeightConfig, processes: Processes, state: dict[str, Any] | None
+) -> WeightSearcher:
+    """Builds a search; networks by themselves may begin with another search's weights."""
+    task = processes.main_first(lambda: read_task(config))
+    start = None
+    if config.start is not None and state is None:
+        start = Generated.load(config.start).starts(config)
+    return WeightSearcher(config, processes, task, start=start, state=state)
+
+
+def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
+    """Runs a search to its end and reports it."""
+    searcher.run_or_stop(folder, folder)
+    searcher.processes.in_main(lambda: report(searcher, folder))
+
+
+def report(searcher: WeightSearcher, path: Path) -> None:
+    """Writes the table and the picture of a finished search."""
+    problem = searcher.problem
+    generated = Generated(searcher.config, problem.chain, problem.hypernet, problem.tuned_lams)
+    if generated.tuned is not None:
+        rows = tuned_rows(generated, generated.tuned, problem.task)
+        write_rows(path / "front.csv", rows)
+        print("\n".join(describe(rows, generated)))
+        print(f"table in {path / 'front.csv'}; the networks: python -m nas tune {path}")
+        return
+    rows = write_weight_report(path, generated, problem.task)
+    for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
+        print(f"λ = {row['lam']:g}: evidence {row['evidence']:,.0f} nats, KL {row['kl']:,.0f} nats")
+    print(f"{len(rows)} λs in {path / 'front.csv'}, picture in {path / 'front.svg'}")
+
+
+KIND = SearchKind(
+    config=WeightConfig,
+    presets=WEIGHT_PRESETS,
+    recognises=lambda values: values.get("space") == MLP,
+    read_config=lambda values: read_settings(WeightConfig, values),
+    state_keys=frozenset({"config", "step", "hypernet"}),
+    begin=begin,
+    complete=complete,
+)

@@ -1,0 +1,86 @@
+"""Tables from CSV files, and images as numbers in [0, 1]."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cells.errors import InputError
+from nas.data.examples import hold_out, load_task, table_task
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_images_are_scaled_to_one() -> None:
+    task = load_task("digits", Path("data"))
+    assert task.input_shape == (1, 8, 8) and task.outputs == 10 and not task.regression
+    assert float(task.train.x.min()) == 0.0 and float(task.train.x.max()) == 1.0
+    assert task.train.y.dtype == torch.int64 and task.target_std == 1.0
+
+
+def test_a_table_is_scaled_by_its_training_part() -> None:
+    generator = np.random.default_rng(0)
+    rows = np.column_stack([generator.normal(5, 3, 200), np.full(200, 7.0), np.arange(200.0)])
+    task = table_task("t", rows, 2, 0)
+    assert len(task.train) == 180 and len(task.test) == 20
+    assert task.input_shape == (2,) and task.outputs == 1 and task.regression
+    assert float(task.train.x[:, 0].mean()) == pytest.approx(0, abs=1e-6)
+    assert float(task.train.x[:, 0].std(correction=0)) == pytest.approx(1)
+    assert bool((task.train.x[:, 1] == 0).all())
+    both = torch.cat([task.train.y, task.test.y]).double() * task.target_std + task.target_mean
+    assert both.sort().values.tolist() == pytest.approx(list(range(200)), abs=1e-3)
+    other = table_task("t", rows, 2, 1)
+    assert not torch.equal(task.test.y, other.test.y)
+
+
+def test_the_target_is_the_column_that_is_named(tmp_path: Path) -> None:
+    text = "a,b,c\n" + "".join(f"{i},{i * i},{-i}\n" for i in range(20))
+    path = write(tmp_path / "table.csv", text)
+    last, named = load_task(path, tmp_path), load_task("table.csv", tmp_path, target="b")
+    assert last.target_mean < 0 < named.target_mean
+    assert named.name == "table"
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("a,b\n1,2\n", None, "has too little"),
+        ("a,b\n1,2\n3,x\n4,5\n", None, "line 3: could not convert string to float: 'x'"),
+        ("a,b\n1,2\n3\n4,5\n", None, "line 3 has 1 values, not 2 finite"),
+        ("a,b\n1,2\n3,nan\n4,5\n", None, "line 3 has 2 values, not 2 finite"),
+        ("a,b\n1,2\n3,2\n4,2\n5,2\n", None, "the target of 'table' is the same in all rows"),
+        ("a,b\n1,2\n3,4\n4,5\n", "c", "unknown column 'c'"),
+    ],
+)
+def test_a_bad_table_gets_one_line(
+    tmp_path: Path, text: str, target: str | None, message: str
+) -> None:
+    path = write(tmp_path / "table.csv", text)
+    with pytest.raises(InputError, match=message):
+        load_task(path, tmp_path, target=target)
+
+
+def test_what_does_not_exist_gets_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read 'none.csv'"):
+        load_task("none.csv", tmp_path)
+    with pytest.raises(InputError, match="leave it out for images"):
+        load_task("digits", tmp_path, target="a")
+
+
+def test_the_validation_part_is_held_out_of_training() -> None:
+    whole = load_task("digits", Path("data"))
+    parts = load_task("digits", Path("data"), val_fraction=0.25)
+    assert whole.val is None and hold_out(whole, 0.0, 0) is whole
+    assert parts.val is not None and len(parts.val) == round(0.25 * len(whole.train))
+    rows = torch.cat([parts.train.x, parts.val.x]).flatten(1).numpy()
+    wanted = whole.train.x.flatten(1).numpy()
+    assert np.array_equal(rows[np.lexsort(rows.T)], wanted[np.lexsort(wanted.T)])
+    assert torch.equal(parts.test.x, whole.test.x)
+    other = load_task("digits", Path("data"), val_fraction=0.25, split_seed=1)
+    assert other.val is not None and not torch.equal(other.val.y, parts.val.y)
+    with pytest.raises(InputError, match=r"val_fraction 0.0001 of 1438 training examples leaves"):
+        hold_out(whole, 0.0001, 0)

@@ -1,0 +1,183 @@
+"""Exported networks: the same outputs after reading, and nothing but networks is read."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import nas
+from cells.cell import Skeleton
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.network import Network
+from cells.notation import read_genotype
+from cells.space import SPACES
+from nas.export.safetensors import TrainingData, load, save_network
+
+DATA = TrainingData("shapes", ("disc", "ring"), (0.5, 0.25), (0.2, 0.3), (2, 9, 8))
+GENOTYPES = ("DARTS_V2", "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|none~2|")
+
+
+def trained(genotype: Genotype, auxiliary: bool = False) -> Network:
+    """Returns a small network whose weights and statistics are not those of its making."""
+    torch.manual_seed(0)
+    skeleton = Skeleton(SPACES[genotype.space], 2, 2, 9, 8, 4, 3)
+    network = Network(genotype, skeleton, auxiliary=auxiliary)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+        network(torch.randn(8, 2, 9, 8))
+    return network.eval()
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """A valid file."""
+    path = tmp_path / "model.safetensors"
+    save_network(path, trained(read_genotype(GENOTYPES[1])), DATA)
+    return path
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Writes a file anew with other metadata; None removes a key."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() | changes
+    tensors = load_file(path)
+    save_file(tensors, path, {key: value for key, value in metadata.items() if value is not None})
+
+
+@pytest.mark.parametrize("source", GENOTYPES)
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_outputs_are_bitwise_the_same(source: str, auxiliary: bool, tmp_path: Path) -> None:
+    genotype = read_genotype(source)
+    network = trained(genotype, auxiliary)
+    save_network(tmp_path / "model.safetensors", network, DATA)
+    loaded = nas.load(tmp_path / "model.safetensors")
+    x = torch.randn(5, 2, 9, 8)
+    assert torch.equal(loaded(x), network(x))
+    assert not loaded.training
+    assert (loaded.genotype, loaded.skeleton) == (genotype, network.skeleton)
+    assert loaded.auxiliary is None
+
+
+def test_a_loaded_network_can_be_trained_on(exported: Path) -> None:
+    network = load(exported)
+    network.train()(torch.randn(4, 2, 9, 8)).sum().backward()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_it_knows_its_data(exported: Path) -> None:
+    data = load(exported).data
+    assert data == DATA
+    images = torch.randint(0, 256, (3, 2, 9, 8), dtype=torch.uint8)
+    mean, std = np.array(DATA.mean)[:, None, None], np.array(DATA.std)[:, None, None]
+    expected = (images.double().numpy() / 255 - mean) / std
+    assert np.allclose(data.normalise(images).numpy(), expected, atol=1e-6)
+
+
+def test_the_metadata_are_readable_without_this_program(exported: Path) -> None:
+    with safe_open(exported, "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], metadata["version"]) == ("nas-network", "1")
+    assert json.loads(metadata["genotype"])["space"] == "nasbench201"
+    assert json.loads(metadata["data"])["classes"] == ["disc", "ring"]
+    assert json.loads(metadata["skeleton"])["num_cells"] == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.999])
+def test_a_file_cut_short(exported: Path, share: float) -> None:
+    content = exported.read_bytes()
+    exported.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match="cut short"):
+        load(exported)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": None}, "not a network of this program"),
+        ({"format": "pt"}, "not a network of this program"),
+        ({"version": "2"}, "version '2' .* reads '1'"),
+        ({"genotype": None}, "lack 'genotype'"),
+        ({"genotype": "[" * 10_000}, "nested"),
+        ({"skeleton": "[" * 100_000}, "not JSON"),
+        ({"skeleton": "[]"}, "not a JSON object"),
+        ({"data": "{}"}, "data's name"),
+    ],
+)
+def test_foreign_metadata(exported: Path, changes: dict[str, Any], message: str) -> None:
+    rewrite(exported, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        load(exported)
+    assert "\n" not in str(caught.value)
+    assert str(exported) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "message"),
+    [
+        ("num_cells", 10**9, "whole number from 1 to 1000"),
+        ("channels", -4, "whole number"),
+        ("channels", "4", "whole number"),
+        ("channels", 8, "tensor 'body.stem.0.weight' is"),
+        ("num_cells", 4, "lacks tensor"),
+        ("num_cells", 2, "additional tensor"),
+        ("space", "dart", "did you mean 'darts'"),
+        ("space", "darts", "same space"),
+        ("num_classes", 3, "classes must be 3 values, got 2"),
+    ],
+)
+def test_sizes_that_are_not_those_of_the_weights(
+    exported: Path, size: str, value: Any, message: str
+) -> None:
+    with safe_open(exported, "pt") as file:
+        skeleton = json.loads(file.metadata()["skeleton"])
+    rewrite(exported, skeleton=json.dumps(skeleton | {size: value}))
+    with pytest.raises(InputError, match=message):
+        load(exported)
+
+
+class Bomb:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_pickled_code_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "trace")))
+    with pytest.raises(InputError, match="no safetensors file"):
+        load(path)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("name", ["", "absent.safetensors"])
+def test_no_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no network file"):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 1, 9, 8, dtype=torch.uint8),
+        torch.zeros(3, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 9, 8, dtype=torch.uint8),
+        torch.zeros(3, 2, 9, 8),
+    ],
+)
+def test_images_of_another_shape_or_type_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"takes torch.uint8 \(batch, 2, 9, 8\)") as error:
+        DATA.normalise(images)
+    assert "\n" not in str(error.value)
+    assert str(tuple(images.shape)) in str(error.value)

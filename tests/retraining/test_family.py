@@ -1,0 +1,102 @@
+"""Retraining along a front: which cells, what is left, and that finished work is kept."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cells.errors import InputError
+from nas.commands.family import command
+from nas.reports.report import read_rows
+from nas.retraining.family import retrain_family, spread
+
+OPTIONS = ["--epochs", "1", "--warmup-epochs", "0", "--device", "cpu"]
+
+
+def rows(*costs: float, dominated: tuple[float, ...] = ()) -> list[dict[str, object]]:
+    return [{"params": cost, "pareto": cost not in dominated} for cost in costs]
+
+
+@pytest.fixture
+def run(run_folder: Path, tmp_path: Path) -> Path:
+    """A finished search of one's own."""
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, [9]), (2, [9, 1]), (3, [9, 4, 1]), (4, [9, 7, 4, 1]), (5, [9, 7, 4, 2, 1]), (8, None)],
+)
+def test_cells_are_spread_between_the_dearest_and_the_cheapest(
+    count: int, expected: list[int] | None
+) -> None:
+    front = rows(4, 1, 9, 2, 7, 8, dominated=(8,))
+    chosen = [row["params"] for row in spread(front, "params", count)]
+    assert chosen == (expected or [9, 7, 4, 2, 1])
+
+
+def test_a_family_is_retrained_once(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = retrain_family(run, 2, OPTIONS)
+    front = sorted((row for row in read_rows(run) if row["pareto"]), key=lambda r: r["params"])
+    assert [result["file"] for result in results] == [front[-1]["file"], front[0]["file"]]
+    for result, row in zip(results, (front[-1], front[0]), strict=True):
+        assert result["params"] == row["params"]
+        assert result["flops"] == row["flops"]
+        folder = run / "retrained" / Path(row["file"]).stem
+        assert json.loads((folder / "result.json").read_text())["mean"] == result["mean"]
+    with open(run / "retrained.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(line["mean"]) for line in table] == [result["mean"] for result in results]
+    assert "retrained" in (run / "front.svg").read_text()
+
+    assert {line["std"] for line in table} == {""}  # of a single seed
+    assert "s.d." not in (run / "front.svg").read_text()
+
+    before = {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*")}
+    assert retrain_family(run, 2, OPTIONS) == results
+    assert {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*")} == before
+    with pytest.raises(InputError, match="was retrained with epochs 1, not 2") as error:
+        retrain_family(run, 2, ["--epochs", "2", *OPTIONS[2:]])
+    assert "\n" not in str(error.value)
+
+    # Where it is done, and from where the run is looked at, makes no other network of it.
+    monkeypatch.chdir(run.parent)
+    moved = retrain_family(Path(run.name), 2, [*OPTIONS[:-1], "auto", "--data-root", "elsewhere"])
+    assert moved == results
+    capsys.readouterr()
+    command([str(run), "--cells", "2", *OPTIONS])
+    assert "±" not in capsys.readouterr().out
+
+    shutil.rmtree(run / "retrained")
+    together = retrain_family(run, 2, OPTIONS, at_once=2)
+    assert [{**r, "seconds": 0} for r in together] == [{**r, "seconds": 0} for r in results]
+    results = together
+
+    # An interrupted retraining is held against the same options.
+    for path in (run / "retrained").glob("*/result.json"):
+        path.unlink()
+    with pytest.raises(InputError, match="was retrained with epochs 1, not 2"):
+        retrain_family(run, 2, ["--epochs", "2", *OPTIONS[2:]])
+    again = retrain_family(run, 2, OPTIONS)
+    assert again == results
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{run}", "--cells", "0"], "cells must be at least 1, got 0"),
+        (["{run}", "--cells", "x"], "invalid int value: 'x'"),
+        (["{run}", "--at-once", "0"], "at-once must be at least 1, got 0"),
+        (["{run}", "--epoch", "2"], "unknown option '--epoch': did you mean '--epochs'?"),
+    ],
+)
+def test_errors_take_one_line(args: list[str], message: str, run: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        command([arg.format(run=run) for arg in args])
+    assert "\n" not in str(caught.value) and message in str(caught.value)
+    assert not (run / "retrained").exists()

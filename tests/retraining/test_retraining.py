@@ -1,0 +1,671 @@
+"""Retraining, from settings to result, on scikit-learn's digits with tiny networks."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import nas
+import retrain as script
+from cells.cell import Skeleton, State
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.network import Network
+from cells.notation import read_genotype
+from cells.space import SPACES
+from cells.supernet import Supernet
+from nas.cell_search.config import SearchConfig
+from nas.data.batches import Batches
+from nas.data.datasets import ImageData, load_data
+from nas.retraining.config import (
+    PRESETS,
+    RetrainConfig,
+    choose_preset,
+    fine_tuning,
+    read_retraining,
+    resolve,
+)
+from nas.retraining.inherit import estimate_statistics
+from nas.retraining.run import Job, measure_costs, read_state, retrain, retrain_each
+from nas.retraining.trainer import Trainer
+from nas.runtime import checkpoint
+from nas.runtime.files import write_json
+from nas.runtime.processes import Processes, Stopped
+from nas.weights.gaussian import to_gaussian
+from nas.weights.kernels import to_generated
+
+ROOT = Path(__file__).parents[2]
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+DEAD_END = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+TINY = RetrainConfig(
+    genotype=CELL,
+    data="digits",
+    channels=4,
+    num_cells=2,
+    epochs=2,
+    batch_size=256,  # 5 steps an epoch
+    warmup_epochs=1,
+    crop_padding=1,
+    cutout=2,
+    flip=True,
+    drop_path=0.3,
+    auxiliary_weight=0.4,
+    label_smoothing=0.1,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", Path("."))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    retrain(replace(TINY, seeds=(0, 3)), folder)
+    return folder
+
+
+def make(config: RetrainConfig, data: ImageData) -> Trainer:
+    genotype = read_genotype(config.genotype)
+    return Trainer(resolve(config, genotype), genotype, data, ALONE, seed=0)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def assert_same_networks(folder: Path, other: Path) -> None:
+    """Bit by bit; the order of the files' metadata is left to safetensors."""
+    for name in ("model.safetensors", "model-seed-3.safetensors"):
+        found, expected = load_file(folder / name), load_file(other / name)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The log without its times."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def test_every_file_is_there(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir() if "checkpoint" not in path.name}
+    assert names == {
+        *("config.json", "genotype.json", "metrics.jsonl", "result.json"),
+        *("model.safetensors", "model-seed-3.safetensors"),
+    }
+    assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
+    assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0, stem_stride=1)
+    log = rows(finished)
+    assert [(row["step"], row["seed"], row["epoch"]) for row in log] == [
+        *((5, 0, 1), (10, 0, 2)),
+        *((15, 3, 1), (20, 3, 2)),
+    ]
+    assert log[1]["loss"] < log[0]["loss"]
+
+
+def test_the_result_is_that_of_the_models(finished: Path, digits: ImageData) -> None:
+    result = read_json(finished / "result.json")
+    images = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
+    for name, tested in zip(
+        ("model.safetensors", "model-seed-3.safetensors"), result["test_accuracy"], strict=True
+    ):
+        network = nas.load(finished / name)
+        right = (network(images).argmax(dim=1) == digits.test.labels).double().mean()
+        assert tested == pytest.approx(float(right), abs=1e-12)
+        assert network.data.classes == digits.classes
+    first, second = result["test_accuracy"]
+    assert first != second
+    assert result["mean"] == pytest.approx((first + second) / 2)
+    assert result["std"] == pytest.approx(abs(first - second) / math.sqrt(2))
+    assert result["genotype"] == read_genotype(CELL).id
+    assert (result["epochs"], len(result["seconds"])) == (2, 2)
+
+
+def test_costs_are_those_of_the_built_network(finished: Path) -> None:
+    costs = read_json(finished / "result.json")["costs"]
+    assert set(map(type, costs.values())) == {int}
+    network = nas.load(finished / "model.safetensors")
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, 8, 8))
+    assert costs["flops"] == counter.get_total_flops() / 2  # torch counts a multiply–add as two
+    exported = load_file(finished / "model.safetensors")
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert costs["params"] == sum(
+        tensor.numel() for name, tensor in exported.items() if not name.endswith(statistics)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "params"),
+    [("DARTS_V1", 3.2, None), ("DARTS_V2", 3.3, 3_349_342), ("PC_DARTS_cifar", 3.6, None)],
+)
+def test_published_sizes(name: str, millions: float, params: int | None) -> None:
+    preset = PRESETS["cifar10"]
+    assert preset.channels is not None and preset.num_cells is not None
+    skeleton = Skeleton(SPACES["darts"], 3, 10, 32, 32, preset.channels, preset.num_cells)
+    found = measure_costs(read_genotype(name), skeleton)["params"]
+    assert round(found / 1e6, 1) == millions
+    assert params in (None, found)
+
+
+# ---------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("step", [1, 7, 15])
+@pytest.mark.parametrize("gently", [True, False])
+def test_an_interrupted_run_ends_bitwise_the_same(
+    finished: Path, step: int, gently: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gently: by SIGTERM, after which it saves; else at once, after which it redoes the epoch."""
+    advance, calls = Trainer.advance, iter(range(1, 100))
+
+    def interrupted(self: Trainer) -> None:
+        if next(calls) == step:
+            if not gently:
+                raise MemoryError
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self)
+
+    config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises((Stopped, MemoryError)) as caught:
+        patch.setattr(Trainer, "advance", interrupted)
+        retrain(config, folder)
+    assert not gently or caught.value.received == signal.SIGTERM
+    assert not (folder / "result.json").exists()
+    retrain(read_retraining(folder), folder, resume=True)
+    assert_same_networks(folder, finished)
+    assert rows(folder) == rows(finished)
+    result, expected = (read_json(path / "result.json") for path in (folder, finished))
+    assert result | {"seconds": None} == expected | {"seconds": None}
+
+
+def test_seeds_side_by_side_are_interrupted_and_end_bitwise_the_same(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, calls = Trainer.advance, iter(range(1, 100))
+
+    def interrupted(self: Trainer) -> None:
+        if next(calls) == 13:  # in the second epoch of both
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self)
+
+    config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Trainer, "advance", interrupted)
+        list(retrain_each([Job(config, folder)], at_once=2))
+    states = [checkpoint.load(folder / f"checkpoint-seed-{seed}.pt") for seed in (0, 3)]
+    assert [state["step"] for state in states] == [7, 7]
+    again = Job(read_retraining(folder), folder, resume=True)
+    ((job, result),) = retrain_each([again], at_once=2)
+    assert job is again and result == read_json(folder / "result.json")
+    assert_same_networks(folder, finished)
+    assert sorted(rows(folder), key=lambda row: row["step"]) == rows(finished)
+
+
+def test_jobs_come_as_they_are_done(tmp_path: Path) -> None:
+    longer = Job(replace(TINY, epochs=3, seeds=(0, 1)), tmp_path / "longer")
+    shorter = Job(replace(TINY, epochs=1, batch_size=512), tmp_path / "shorter")
+    done = []
+    for job, _ in retrain_each([longer, shorter], at_once=3):
+        done.append(job)
+        assert (tmp_path / "longer" / "result.json").exists() == (longer in done)
+    assert done == [shorter, longer]
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    retrain(read_retraining(folder), folder, resume=True)
+    assert_same_networks(folder, finished)
+    for name in ("config.json", "metrics.jsonl", "result.json", "checkpoint-seed-3.pt"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_resuming_refuses_other_settings(finished: Path, tmp_path: Path) -> None:
+    config = read_retraining(finished)
+    with pytest.raises(InputError, match=r"another configuration: lr was 0\.1, now 0\.2"):
+        retrain(replace(config, lr=0.2), finished, resume=True)
+    folder = shutil.copytree(finished, tmp_path / "run")
+    write_json(folder / "config.json", replace(config, lr=0.2).to_dict())
+    with pytest.raises(InputError, match=r"checkpoint-seed-0.pt is from another configuration"):
+        retrain(replace(config, lr=0.2), folder, resume=True)
+
+
+def test_a_checkpoint_without_its_hash_is_never_begun_anew(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for path in folder.glob("checkpoint-seed-3*"):
+        if path.name != "checkpoint-seed-3.pt":
+            path.unlink()
+    config = read_retraining(folder)
+    with pytest.raises(InputError, match=r"has no checkpoint-seed-3\.pt\.sha256 beside it"):
+        read_state(folder, 3, config)
+    (folder / "checkpoint-seed-3.pt").unlink()
+    assert read_state(folder, 3, config) is None
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batches.batch
+
+    def poisoned(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = batch(self, step)
+        return (x * math.nan if step == 7 else x), y
+
+    monkeypatch.setattr(Batches, "batch", poisoned)
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="loss became nan, its gradient nan at step 7 of seed 0"):
+        retrain(TINY, folder)
+    state = checkpoint.load(folder / "checkpoint-seed-0.pt")
+    assert state["step"] == 5
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+# ---------------------------------------------------------------- one step
+
+
+def test_drop_path_keeps_expectations() -> None:
+    network = Network(read_genotype(CELL), Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1))
+    network.drop_path = 0.3
+    torch.manual_seed(0)
+    out = network._run_edge(nn.ReLU(), 0, State(torch.ones(100_000, 1, 1, 1))).flatten()
+    assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    deviation = math.sqrt(0.3 / 0.7 / len(out))  # of the mean of n examples
+    assert abs(float(out.mean()) - 1) < 4 * deviation
+    assert torch.equal(network.eval()._run_edge(nn.ReLU(), 0, State(out)), out)
+
+
+def test_drop_path_leaves_the_identity_alone() -> None:
+    genotype = Genotype.from_choices(SPACES["nasbench201"], [1] * 6)  # skip_connect everywhere
+    network = Network(genotype, Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1))
+    x = torch.randn(16, 1, 8, 8)
+    before = network(x)
+    network.drop_path = 0.9
+    assert torch.equal(network(x), before)
+
+
+def test_the_learning_rate_is_torchs_own_schedule(digits: ImageData) -> None:
+    trainer = make(replace(TINY, epochs=4, warmup_epochs=2, lr=0.3, lr_min=0.01), digits)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.3)
+    warm, total = 10, 20
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, 1.0, warm - 1)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR
+    expected = []
+    for step in range(total):
+        if step == warm:
+            rise = fall(optimizer, total - warm, 0.01)  # type: ignore[assignment]
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        rise.step()
+    found = []
+    for trainer.step in range(total):
+        found.append(trainer.lr())
+    assert found == pytest.approx(expected)
+
+
+def test_a_step_is_sgd_on_the_weighted_losses_of_both_heads(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float64, as the ReLU of a value near zero depends on its rounding.
+    batch = Batches.batch
+
+    def doubled(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = batch(self, step)
+        return x.double(), y
+
+    monkeypatch.setattr(Batches, "batch", doubled)
+    trainer = make(replace(TINY, drop_path=0.0, warmup_epochs=0, grad_clip=1e-2), digits)
+    trainer.network.double()
+    twin = Network(read_genotype(CELL), trainer.network.skeleton, auxiliary=True).double()
+    twin.load_state_dict(trainer.network.state_dict())
+    x, y = trainer.batches.batch(0)
+    smooth = torch.eye(10).double()[y] * 0.9 + 0.01  # label smoothing 0.1 over ten classes
+    main, auxiliary = (-(z.log_softmax(1) * smooth).sum(1).mean() for z in twin.with_auxiliary(x))
+    (main + 0.4 * auxiliary).backward()
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in twin.parameters()))
+    trainer.advance()
+    for before, after in zip(twin.parameters(), trainer.network.parameters(), strict=True):
+        gradient = before.grad * 1e-2 / norm + 5e-4 * before
+        expected = before - 0.1 * (gradient + 0.9 * gradient)  # Nesterov's first step
+        assert torch.allclose(after, expected, rtol=0, atol=1e-9)
+
+
+def test_bfloat16_and_compilation_change_nothing_but_rounding(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The eager backend traces the network without spending a minute on generating code.
+    original = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: original(self, backend="eager"))
+    plain = make(replace(TINY, drop_path=0.0), digits)
+    compiled = make(replace(TINY, drop_path=0.0, compile=True), digits)
+    rough = make(replace(TINY, drop_path=0.0, precision="bfloat16"), digits)
+    for trainer in (plain, compiled, rough):
+        for _ in range(3):
+            trainer.advance()
+    losses = [torch.stack(trainer._unseen)[:, 0] for trainer in (plain, compiled, rough)]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.allclose(losses[0], losses[2], atol=0.05)
+    assert not torch.equal(losses[0], losses[2])
+    assert (plain.precision, rough.precision) == ("float32", "bfloat16")
+    assert rough.network.body.classifier.weight.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recorded_step_is_the_step_itself(digits: ImageData, precision: str) -> None:
+    processes = Processes(0, 1, torch.device("cuda", 0))
+    config = replace(TINY, drop_path=0.0, precision=precision, device="cuda")
+    genotype = read_genotype(CELL)
+    config, seen = resolve(config, genotype), []
+    for record in (True, False):
+        trainer = Trainer(config, genotype, digits, processes, seed=0)
+        trainer.record_at = trainer.record_at if record else None
+        with torch.cuda.stream(trainer.stream):
+            for _ in range(10):
+                trainer.advance()
+            assert (trainer._graph is not None) == record
+            seen.append(torch.stack(trainer._unseen).cpu())
+    assert len({float(loss) for loss in seen[0][:, 0]}) == 10
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_goes_on_where_there_is_no_gpu(tmp_path: Path) -> None:
+    config, folder = replace(TINY, drop_path=0.0, device="cuda"), tmp_path / "run"
+    retrain(config, folder)
+    trainer = make(config, load_data("digits", Path(".")))
+    trainer._restore(checkpoint.load(folder / "checkpoint-seed-0.pt"))
+    trainer.advance()
+    trainer.look(False)
+    assert math.isfinite(trainer.averages["loss"].mean)
+
+
+# ---------------------------------------------------------------- inheriting
+
+
+@pytest.fixture(params=["point", "gaussian", "generated"])
+def search(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Supernet]:
+    """The folder of a search, as far as retraining reads it, and its supernet."""
+    config = SearchConfig(data="digits", channels=4, num_cells=2, weights=request.param)
+    supernet = Supernet(Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 2))
+    if request.param == "gaussian":
+        to_gaussian(supernet, torch.Generator(), sigma=0.1)
+    if request.param == "generated":
+        to_generated(supernet, torch.Generator(), config.kernel_embedding, config.kernel_block)
+    state = {"config": config.to_dict(), "step": 9, "supernet": supernet.state_dict()}
+    folder = tmp_path / "search"
+    folder.mkdir()
+    write_json(folder / "config.json", config.to_dict())
+    checkpoint.save(folder / "checkpoint.pt", state | {"hypernet": {}, "tables": {}})
+    return folder, supernet.eval()
+
+
+def test_inherited_networks_compute_what_the_supernet_did(
+    search: tuple[Path, Supernet], digits: ImageData
+) -> None:
+    folder, supernet = search
+    network = (trainer := make(replace(TINY, inherit=str(folder)), digits)).network
+    batches = [trainer.batches.batch(step)[0] for step in range(5)]
+    # Statistics are estimated over an epoch, so that it can be evaluated at once.
+    stem, norm = network.body.stem
+    outputs = stem(torch.cat(batches))
+    assert torch.allclose(norm.running_mean, outputs.mean(dim=(0, 2, 3)), atol=1e-6)
+    # With the statistics of the batch at hand, as in the supernet, it is the supernet.
+    expected = supernet.discrete(batches[3], read_genotype(CELL).choices())
+    assert torch.allclose(network.train()(batches[3]), expected, atol=1e-5)
+
+
+def test_inheriting_takes_the_searchs_settings(search: tuple[Path, Supernet]) -> None:
+    folder, _ = search
+    preset = fine_tuning(replace(PRESETS["digits"], genotype=CELL, device="cpu"))
+    result = retrain(replace(preset, inherit=str(folder)), folder / "retrained")
+    assert result is not None and result["epochs"] == 1
+    config = read_json(folder / "retrained" / "config.json")
+    assert (config["data"], config["channels"], config["num_cells"]) == ("digits", 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "mnist"}, "has data 'digits', not 'mnist'"),
+        ({"channels": 8}, "has channels 4, not 8"),
+        ({"num_cells": 3}, "has num_cells 2, not 3: leave --num-cells out"),
+        ({"split_seed": 1}, "has split_seed 0, not 1"),
+        ({"genotype": "DARTS_V2"}, "is of space 'nasbench201', the genotype of 'darts'"),
+    ],
+)
+def test_inheriting_refuses_another_network(
+    search: tuple[Path, Supernet], changes: dict[str, Any], message: str
+) -> None:
+    folder, _ = search
+    config = RetrainConfig(**{"genotype": CELL, "inherit": str(folder), "device": "cpu"} | changes)
+    with pytest.raises(InputError, match=message):
+        retrain(config, folder / "retrained")
+    assert not (folder / "retrained").exists()
+
+
+def test_inheriting_refuses_operations_that_saw_fewer_channels(tmp_path: Path) -> None:
+    config = SearchConfig(data="digits", channels=4, num_cells=2, partial_channels=(2,))
+    write_json(tmp_path / "config.json", config.to_dict())
+    state = {"config": config.to_dict(), "step": 9, "supernet": {}, "hypernet": {}, "tables": {}}
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    retraining = RetrainConfig(genotype=CELL, inherit=str(tmp_path), device="cpu")
+    with pytest.raises(InputError, match=r"saw 1/2 of the channels: leave --inherit out"):
+        retrain(retraining, tmp_path / "retrained")
+
+
+def test_statistics_are_means_over_all_batches() -> None:
+    norm = nn.BatchNorm2d(3).double()
+    batches = torch.randn(7, 16, 3, 4, 4).double() * 2 + 1
+    estimate_statistics(nn.Sequential(norm), batches)
+    assert torch.allclose(norm.running_mean, batches.mean(dim=(0, 1, 3, 4)))
+    variances = batches.transpose(1, 2).flatten(2).var(dim=2)
+    assert torch.allclose(norm.running_var, variances.mean(dim=0))
+    assert norm.momentum == 0.1
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_what_is_left_open_is_taken_from_the_search() -> None:
+    searched = {"data": "fashion", "channels": 20, "num_cells": 5, "split_seed": 7, "lr": "x"}
+    genotype = replace(read_genotype(CELL), search=searched)
+    found = resolve(RetrainConfig(), genotype)
+    assert (found.data, found.channels, found.num_cells, found.split_seed) == ("fashion", 20, 5, 7)
+    found = resolve(RetrainConfig(data="digits", channels=8), genotype)
+    # The split belongs to the search's own images.
+    assert (found.data, found.channels, found.num_cells, found.split_seed) == ("digits", 8, 5, 0)
+    with pytest.raises(InputError, match=r"search has split_seed 7, not 3: .*leave --split-seed"):
+        resolve(RetrainConfig(split_seed=3), genotype)
+    assert resolve(RetrainConfig(split_seed=7), genotype).split_seed == 7
+    assert resolve(RetrainConfig(data="digits", split_seed=3), genotype).split_seed == 3
+    found = resolve(PRESETS["cifar10"], genotype)
+    assert (found.channels, found.num_cells) == (36, 20)
+    found = resolve(RetrainConfig(data="digits"), read_genotype("DARTS_V2"))
+    assert (found.channels, found.num_cells) == (16, 3)
+
+
+def test_the_preset_follows_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    replace(read_genotype(CELL), search={"data": "mnist"}).save(path)
+    assert choose_preset("fashion", "digits", None) is PRESETS["fashion"]
+    assert choose_preset(None, "digits", str(path)) is PRESETS["digits"]
+    assert choose_preset(None, None, str(path)) is PRESETS["mnist"]
+    assert choose_preset(None, "images/", str(path)) is PRESETS["default"]
+    assert choose_preset(None, None, "DARTS_V2") is PRESETS["default"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"lr": math.nan}, "lr must be positive and finite, got nan"),
+        ({"lr": -0.1}, "lr must be positive"),
+        ({"drop_path": 1.0}, "drop_path must be less than 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be from 0 to 1, got -0.1"),
+        ({"weight_decay": math.inf}, "weight_decay must be"),
+        ({"precision": "bfloat61"}, "did you mean 'bfloat16'"),
+        ({"seeds": ()}, "seeds must be different and at least one"),
+        ({"seeds": (1, 1)}, "seeds must be different"),
+        ({"warmup_epochs": 101}, r"warmup_epochs must be at most epochs \(100\), got 101"),
+        ({"momentum": 0.0}, "nesterov needs a momentum"),
+        ({"channels": 0}, "channels must be at least 1"),
+    ],
+)
+def test_settings_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RetrainConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"genotype": ""}, "no genotype: name one"),
+        ({"genotype": "DARTS_V3"}, "did you mean"),
+        ({"data": None}, "name one with --data"),
+        ({"data": "digit"}, "did you mean 'digits'"),
+        ({"inherit": "nowhere"}, "nowhere is not the folder of a search"),
+        ({"image_size": 8}, "only for folders of images"),
+    ],
+)
+def test_nothing_is_left_of_a_run_that_cannot_begin(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        retrain(replace(TINY, **changes), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_alone(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    with pytest.raises(InputError, match="finished exists"):
+        retrain(replace(TINY, data="no data to be read"), finished)  # told before that is noticed
+    assert before == {path: path.read_bytes() for path in finished.iterdir()}
+
+
+def test_only_retrainings_are_gone_on_with(search: tuple[Path, Supernet], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no config.json"):
+        read_retraining(tmp_path)
+    with pytest.raises(InputError, match=r"folder of a search: go on with search\.py --resume"):
+        read_retraining(search[0])
+    (tmp_path / "config.json").write_text('{"seeds": [0], "qqq": 1}')
+    with pytest.raises(InputError, match="'qqq': choose from genotype, inherit, data, data_root"):
+        read_retraining(tmp_path)
+
+
+# ---------------------------------------------------------------- the command
+
+OPTIONS = "--data digits --channels 4 --num-cells 2 --epochs 1 --batch-size 256 --device cpu"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["retrain.py", *args])
+    script.main()
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [*OPTIONS.split(), "--warmup-epochs", "0", "--seeds", "1", "2"]
+    run(monkeypatch, "--genotype", CELL, *options)
+    folder = Path(f"runs/retrain-{read_genotype(CELL).id}")
+    assert read_json(folder / "config.json")["label_smoothing"] == PRESETS["digits"].label_smoothing
+    result = read_json(folder / "result.json")
+    out = capsys.readouterr().out
+    assert f"{100 * result['mean']:.2f} ± {100 * result['std']:.2f} %" in out
+    assert str(folder / "model.safetensors") in out
+    run(monkeypatch, "digits", "--genotype", CELL, *options)
+    assert folder.with_name(f"{folder.name}-2").is_dir()
+    run(monkeypatch, "--resume", str(folder))
+    assert read_json(folder / "result.json") == result
+    run(monkeypatch, "--genotype", CELL, *options, "--at-once", "2", "--out", "together")
+    together = read_json(Path("together") / "result.json")
+    assert together | {"seconds": None} == result | {"seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["cifar", "--genotype", CELL], "unknown preset 'cifar': did you mean 'cifar10'?"),
+        (["--genotype", CELL, "--epoch", "3"], "did you mean '--epochs'"),
+        (["--genotype", CELL, "--epochs", "three"], "epochs"),
+        (["--data", "digits"], "no genotype: name one"),
+        (["--genotype", CELL, "--at-once", "0"], "at-once must be at least 1, got 0"),
+        (["--genotype", CELL, "--at-once", "two"], "at-once must be an integer of at least 1, got"),
+        (["--genotype", "nothing.json"], "no genotype file"),
+        (["--resume", "nowhere"], "nowhere is not the folder of a retraining"),
+    ],
+)
+def test_errors_take_one_line(
+    args: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, *args)
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert len(lines) == 1 and message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_are_refused_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(ROOT / "retrain.py"), "--genotype", CELL, *OPTIONS.split()]
+    command += ["--warmup-epochs", "0", "--out", "taken"]
+    (tmp_path / "taken").mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        "error: taken exists: choose another --out, or go on with --resume taken"
+    ]
+    for trace in ("InputError", "RuntimeError", "DistBackendError"):
+        assert trace not in done.stderr
+
+
+def test_two_processes_make_one_run(tmp_path: Path) -> None:
+    """With a cell in which some weights have no way to the output, which DDP has to bear."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(ROOT / "retrain.py"), "--genotype", DEAD_END, *OPTIONS.split()]
+    command += ["--warmup-epochs", "0", "--seeds", "0", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = (tmp_path / "runs").iterdir()
+    result = read_json(folder / "result.json")
+    assert result["machine"]["processes"] == 2
+    assert done.stdout.count("test accuracy") == 1
+    assert [row["step"] for row in rows(folder)] == [5, 10]
+    assert {path.name for path in folder.glob("model*")} == {
+        "model.safetensors",
+        "model-seed-1.safetensors",
+    }
