@@ -61,6 +61,7 @@ def make_front(
     tables: Mapping[str, CostTable],
     finalists: Finalists | None = None,
     kept: Tensor | None = None,
+    bounds: Budgets | None = None,
 ) -> Front:
     """Returns the cells of a search as a function of λ.
 
@@ -68,8 +69,11 @@ def make_front(
         tables: all costs, by name.
         finalists: cells to choose from, if the search scored any.
         kept: (edges, n) int64 on the CPU, the candidates that are left, if some were pruned.
+        bounds: those of the settings, if they have been read.
     """
     space = find_space(config.space)
+    if bounds is None and config.bounds:
+        bounds = Budgets.read(config.bounds, tables, space)
     return Front(
         space=space,
         lam_range=config.lam_range(),
@@ -78,7 +82,7 @@ def make_front(
         distribution=make_distribution(config, kept),
         tables=tables,
         rule=config.discretise,
-        bounds=Budgets.read(config.bounds, tables, space) if config.bounds else None,
+        bounds=bounds,
         finalists=finalists,
         arch_kl_price=config.arch_kl if config.arch_kl_end is None else config.arch_kl_end,
         naswot=config.naswot,

@@ -188,7 +188,8 @@ class Searcher(Loop):
             tables = tables | {"kl": self.problem.kl_table()}
         kept = self.problem.objective.distribution.kept
         left = None if kept is None else kept.cpu()
-        return make_front(self.config, self.hypernet, tables, self.finalists, left)
+        bounds = self.problem.bounds
+        return make_front(self.config, self.hypernet, tables, self.finalists, left, bounds)
 
     def end_epoch(self) -> None:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""

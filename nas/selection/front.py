@@ -26,7 +26,7 @@ BUDGET_GRID = 2001
 class Front:
     """The cells of one search.
 
-    front = load_front("runs/x")
+    front = nas.load_front("runs/x")
     genotype = front.at(0.3)
     genotype = front.within(params=100_000)
     """
