@@ -1,4 +1,9 @@
-"""The presets of a search, by name: settings that have been tried on one kind of data."""
+"""Settings by name: presets, tried on one kind of data, and the methods of the literature.
+
+A method says what it changes in a search, and nothing of λ: the cells stay those of a hypernetwork
+over a range of λ. With `CORNER` besides, which takes λ and the distribution's KL away, they are the
+searches of the papers, for one cell each. docs/methods.md has the equation and source of each.
+"""
 
 from dataclasses import replace
 from typing import Any
