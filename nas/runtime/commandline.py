@@ -94,9 +94,10 @@ def take(args: list[str], name: str) -> str | None:
 def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
-    `InputError` and errors of the file system leave with exit code 2, Ctrl-C with 130; any other
-    exception is a fault of the program and keeps its traceback. Of several processes, which meet
-    the same error, only the first tells it.
+    `InputError` and errors of the file system leave with exit code 2, a signal after which a run
+    was saved with 128 and its number, Ctrl-C elsewhere with 130; any other exception is a fault of
+    the program and keeps its traceback. Of several processes, which meet the same error, only the
+    first tells it.
     """
     try:
         main()
