@@ -4,9 +4,16 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError, unknown
-from nas.cell_search.config import SearchConfig
-from nas.cell_search.presets import METHODS, options, settled
-from nas.run import ALL_PRESETS, AnyConfig, any_config, read_any_run, require_same_run, search
+from nas.cell_search.presets import METHODS
+from nas.run import (
+    ALL_PRESETS,
+    AnyConfig,
+    any_config,
+    kind_of,
+    read_any_run,
+    require_same_run,
+    search,
+)
 from nas.runtime.commandline import parse, run_script, take
 from nas.runtime.files import read_config
 
@@ -48,12 +55,11 @@ def command() -> None:
         raise InputError(f"a preset comes first: one of {', '.join(ALL_PRESETS)}, got {args[0]!r}")
     else:
         raise unknown("preset", args[0], ALL_PRESETS)
+    prog, with_method = f"search.py {name}", kind_of(default).with_method
     if method is None:
-        config = parse(type(default), default, args, f"search.py {name}")
-    elif isinstance(default, SearchConfig):
-        # Before the user's own options, which have the last word.
-        chosen = parse(SearchConfig, default, options(method) + args, f"search.py {name}")
-        config = settled(chosen, method)
+        config = parse(type(default), default, args, prog)
+    elif with_method is not None:
+        config = with_method(default, method, args, prog)
     else:
         raise InputError(f"--method is for cells, preset {name!r} has none: leave it out")
     search(config, Path(out) if out else Path("runs") / name, exact=out is not None)

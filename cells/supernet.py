@@ -99,15 +99,18 @@ class MixedEdge(nn.Module):
         return shuffled if share is None else shuffled * share
 
     def _mixture(self, state: State, weights: Tensor, columns: Sequence[int]) -> Tensor | None:
-        if weights.ndim == 1:
+        chosen = [column for column in columns if column != self.none]
+        factors: Sequence[Tensor] | dict[int, Tensor]
+        if weights.ndim == 2:
+            factors = weights.t()[..., None, None, None].unbind()
+        elif len(chosen) > 1:
             factors = weights[:, None].repeat(1, self.channels).unbind()
         else:
-            factors = weights.t()[..., None, None, None].unbind()
+            factors = {column: weights[column].repeat(self.channels) for column in chosen}
         total: Tensor | None = None
-        for column in columns:
-            if column != self.none:
-                term = weighted(self.ops[column], state, factors[column])
-                total = term if total is None else total.add_(term)
+        for column in chosen:
+            term = weighted(self.ops[column], state, factors[column])
+            total = term if total is None else total.add_(term)
         return total
 
 

@@ -16,6 +16,7 @@ from experiments.nasbench201_searches import (
     searches_of,
 )
 from experiments.nasbench201_table import LATENCIES, Cell
+from nas.cell_search.estimators import CELLS_PER_STEP
 from nas.cell_search.finalist_scores import naswot_scores
 from nas.cell_search.presets import PRESETS
 from nas.selection.evolution import POPULATION, TOURNAMENT, Evolution
@@ -73,7 +74,7 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         config, problem = searches[0].config, searches[0].problem
         table = lab.tables(config, (cost,), seed)["latency" if cost in LATENCIES else cost]
         steps = problem.total_steps - problem.schedule.warmup_steps
-        scored = steps // config.arch_every * config.cells_per_step * config.batch_size
+        scored = steps * CELLS_PER_STEP * config.batch_size
         scored += config.finalists * FINALIST_IMAGES
         start = time.perf_counter()
 

@@ -47,16 +47,6 @@ def test_every_folder_says_what_it_is_for(folder: Path) -> None:
         assert 4 <= len(text.strip('"\n').splitlines()) <= 8
 
 
-def test_only_the_command_line_imports_tyro() -> None:
-    users = {
-        module_name(path)
-        for path in files()
-        for name in imported(path.read_text(encoding="utf-8"))
-        if name.split(".")[0] == "tyro"
-    }
-    assert users == {"nas.runtime.commandline"}
-
-
 def test_every_form_of_import_is_read() -> None:
     source = """
 import torch, nas.selection.front as front

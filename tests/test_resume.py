@@ -140,7 +140,7 @@ def test_a_state_from_the_middle_of_an_epoch_goes_on_bitwise(
 
 def test_a_search_with_scores_goes_on_bitwise(digits: ImageData, tmp_path: Path) -> None:
     config = SearchConfig(
-        estimator="score", arch_every=2, replay=3, arch_kl_end=0.001, shrink=2, warmup_epochs=0,
+        estimator="score", arch_kl_end=0.001, shrink=2, warmup_epochs=0,
         trained_cells="prior", op_probs=(0.1, 0.25, 0.2, 0.35, 0.1), channels=4, num_cells=1,
         batch_size=32, crop_padding=1, device="cpu",
     )  # fmt: skip
@@ -154,7 +154,7 @@ def test_a_search_with_scores_goes_on_bitwise(digits: ImageData, tmp_path: Path)
     for _ in range(4):
         resumed.advance()
     expected = saved(through, tmp_path / "through.pt")
-    assert len(expected["memory"]) == 3
+    assert len(expected["memory"]) == 9
     assert_same(saved(resumed, tmp_path / "resumed.pt"), expected)
 
 

@@ -31,7 +31,7 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
     state = None
     if resumed and checkpoint.exists(folder / CHECKPOINT):
         state = read_run(folder)[1]
-    data, tables = first.problem.data, first.problem.tables
+    data, tables = first.problem.task.data, first.problem.tables
     other = Searcher(config, first.processes, data=data, tables=tables, state=state)
 
     def begin() -> None:

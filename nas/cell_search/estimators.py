@@ -17,6 +17,11 @@ from nas.optim.loop import Gradient
 from nas.runtime.processes import Processes
 from nas.runtime.streams import stream
 
+CELLS_PER_STEP = 8
+"""Cells that the score estimator draws at every step of the architecture."""
+REMEMBERED = 16
+"""Steps of the architecture whose cells it remembers."""
+
 
 class ArchGradient(NamedTuple):
     """The gradient of the validation bound at one step, the mean over processes."""
@@ -123,9 +128,9 @@ class ScoreFunction(Estimator):
         with torch.no_grad():
             log_probs = problem.hypernet(val.unit_lams).log_softmax(dim=-1)
         generator = stream(config.seed, "cells", step)
-        choices = draw_cells(log_probs, config.cells_per_step, generator).to(val.x.device)
+        choices = draw_cells(log_probs, CELLS_PER_STEP, generator).to(val.x.device)
         nll, right = self.processes.average(problem.objective.score(val, choices))
-        self.memory = [*self.memory, scored(choices, nll, log_probs)][-config.replay :]
+        self.memory = [*self.memory, scored(choices, nll, log_probs)][-REMEMBERED:]
         terms = problem.objective.from_scores(val, self.memory, nll.mean(), right.mean())
         grads = torch.autograd.grad(terms.objective, problem.arch)
         return ArchGradient(terms.detached(), terms.total.detach(), grads)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nas.cell_search.searcher import Searcher
 from nas.data.augmentation import shrink
-from nas.data.batches import draw_part, evaluation_batches
+from nas.data.batches import draw_part
 from nas.runtime.streams import stream
 from nas.selection import naswot
 from nas.selection.finalists import (
@@ -110,7 +110,7 @@ def naswot_scores(searcher: Searcher, cells: Tensor) -> Tensor:
     if not config.naswot:
         return scores
     part = draw_part(problem.val, naswot.IMAGES, config.split_seed)
-    x, _ = next(evaluation_batches(part, len(part), problem.data.mean, problem.data.std))
+    x, _ = next(problem.task.evaluation_batches(part, len(part)))
     x = shrink(x, config.shrink)
     rank, world = processes.rank, processes.world
     scores[rank::world] = naswot.scores(problem.skeleton, cells[rank::world], x, config.seed)

@@ -5,11 +5,13 @@ over a range of λ. With `CORNER` besides, which takes λ and the distribution's
 searches of the papers, for one cell each. docs/methods.md has the equation and source of each.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from cells.errors import unknown
 from nas.cell_search.config import SearchConfig
+from nas.runtime.commandline import parse
 
 _DARTS = SearchConfig(
     space="darts",
@@ -178,6 +180,15 @@ def options(name: str) -> list[str]:
         args += [f"--{key.replace('_', '-')}", *map(str, values)]
     # A preset's warm-up may be longer than the search that the user asks for.
     return [*args, "--warmup-epochs", "0"] if name in RESTING else args
+
+
+def with_method(default: SearchConfig, name: str, args: Sequence[str], prog: str) -> SearchConfig:
+    """Reads a user's options over default settings that a method has changed.
+
+    Raises:
+        InputError: if there is no such method, or an option does not fit.
+    """
+    return settled(parse(SearchConfig, default, [*options(name), *args], prog), name)
 
 
 def settled(config: SearchConfig, name: str) -> SearchConfig:

@@ -8,21 +8,19 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cells.cell import Skeleton
 from cells.cost import CostTable
-from cells.space import find_space
 from cells.supernet import Supernet
 from nas.architecture.budgets import Budgets
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.fronts import make_distribution, make_hypernet
 from nas.cell_search.schedule import Schedule
-from nas.data.augmentation import Augmentation, shrink
-from nas.data.batches import Batches, Split, draw_part, evaluation_batches, stratified_split
+from nas.data.augmentation import shrink
+from nas.data.batches import draw_part, stratified_split
 from nas.data.datasets import ImageData, load_data
+from nas.data.image_task import ImageTask
 from nas.objective.costs import MEASURED, kl_costs, measure
-from nas.objective.elbo import NegativeElbo, ObjectiveConfig
+from nas.objective.elbo import NegativeElbo
 from nas.objective.likelihood import RecordedLikelihood
-from nas.objective.prices import PRICES, REGULARISERS
 from nas.objective.terms import StepInputs, Terms
 from nas.optim.perturbation import random_in_ball
 from nas.runtime.processes import Processes, has_bfloat16
@@ -38,7 +36,7 @@ class Problem:
     """The bilevel problem of one configuration.
 
     Attributes:
-        data: the images.
+        task: the images, and the sizes of the networks for them.
         val: validation part, on this process's device.
         skeleton: sizes of the network.
         supernet: the weights w.
@@ -73,7 +71,7 @@ class Problem:
         self.processes = processes
         device = processes.device
         self.lam_range = config.lam_range()
-        self.data = data or processes.main_first(
+        data = data or processes.main_first(
             lambda: load_data(
                 config.data,
                 Path(config.data_root),
@@ -81,27 +79,26 @@ class Problem:
                 image_size=config.image_size,
             )
         )
-        train, val = stratified_split(self.data.train, config.val_fraction, config.split_seed)
+        self.task = ImageTask.of(
+            data, config.space, config.channels, config.num_cells, config.stem_stride
+        )
+        self.skeleton = self.task.skeleton
+        train, val = stratified_split(data.train, config.val_fraction, config.split_seed)
         self.val = val.to(device)
         self._batches = {
-            "train": self._stream(train.to(device), "train"),
-            "val": self._stream(self.val, "val"),
+            name: self.task.batches(
+                part,
+                config.batch_size,
+                seed=config.seed,
+                name=name,
+                augmentation=config,
+                processes=processes,
+            )
+            for name, part in (("train", train), ("val", self.val))
         }
         self.steps_per_epoch = self._batches["train"].steps_per_epoch
         self.schedule = Schedule(config, self.steps_per_epoch)
         self.total_steps = self.schedule.total_steps
-
-        data = self.data
-        self.skeleton = Skeleton(
-            find_space(config.space),
-            data.channels,
-            data.num_classes,
-            data.height,
-            data.width,
-            config.channels,
-            config.num_cells,
-            config.stem_stride,
-        )
         self.supernet = self.new_supernet(0)
         weight_noise = None
         if config.weights == "gaussian":
@@ -109,7 +106,7 @@ class Problem:
             to_gaussian(self.supernet, weight_noise, sigma=config.initial_sigma)
         elif config.weights == "generated":
             rng = stream(config.seed, "kernels", 0)
-            to_generated(self.supernet, rng, config.kernel_embedding, config.kernel_block)
+            to_generated(self.supernet, rng, config.kernel_embedding)
         self.tables = tables or self._measure()
         self.hypernet = make_hypernet(config, self.tables).to(device)
         self.bounds = (
@@ -142,20 +139,6 @@ class Problem:
         """Puts another supernet in the place of this one."""
         self.supernet = self.objective.supernet = supernet
         self.look_up()
-
-    def _stream(self, split: Split, name: str) -> Batches:
-        config = self.config
-        return Batches(
-            split,
-            config.batch_size,
-            seed=config.seed,
-            name=name,
-            augmentation=Augmentation(config.crop_padding, config.flip, config.cutout),
-            mean=self.data.mean,
-            std=self.data.std,
-            rank=self.processes.rank,
-            world=self.processes.world,
-        )
 
     def _measure(self) -> dict[str, CostTable]:
         config = self.config
@@ -192,12 +175,7 @@ class Problem:
             weight_noise=weight_noise,
             autocast=config.precision == "bfloat16"
             or (config.precision == "auto" and has_bfloat16(device)),
-            shape=ObjectiveConfig(
-                price=PRICES[config.price],
-                sampled_costs=config.resource == "sampled",
-                regulariser=REGULARISERS[config.regulariser],
-                regulariser_price=config.regulariser_price,
-            ),
+            config=config,
         )
 
     def sample(self, half: str, step: int, *, spread: int | None = None) -> StepInputs:
@@ -289,7 +267,7 @@ class Problem:
         total = torch.zeros(len(choices), dtype=torch.float64)
         number = -(-len(part) // SCORED_BATCH)
         even = -(-len(part) // number)  # a last batch of few images would have poor statistics
-        for x, y in evaluation_batches(part, even, self.data.mean, self.data.std):
+        for x, y in self.task.evaluation_batches(part, even):
             batch = sample._replace(x=shrink(x, self.config.shrink), y=y)
             total += len(y) * self.objective.score(batch, choices.to(x.device))[0].double().cpu()
         return total / len(part)
@@ -314,11 +292,13 @@ class Problem:
             once: whether the weights are the present ones, or these without gradient, and the terms
                 are differentiated no more than once, so that recordings may be used.
         """
-        values = dict(zip(self._names, (*weights, *arch), strict=True))
+        recorded = once and self.objective.recorded is not None
         options: dict[str, Any] = {"even": even, "arch_logits": logits}
-        if once and self.objective.recorded is not None:
-            values = dict(zip(self._names[len(weights) :], arch, strict=True))
+        if recorded:
             options["own"] = weights
+        values = dict(zip(self._names[len(weights) :], arch, strict=True))
+        if not recorded and weights is not self.weights:
+            values |= zip(self._names, weights, strict=False)
         terms: Terms = functional_call(
             self.objective, values, (sample,), options, tie_weights=False
         )

@@ -10,7 +10,7 @@ from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promis
 from nas.cell_search.ensemble import beside, others_of
 from nas.cell_search.finalist_scores import score_finalists
 from nas.cell_search.folder import STATE_KEYS
-from nas.cell_search.presets import PRESETS
+from nas.cell_search.presets import PRESETS, with_method
 from nas.cell_search.searcher import Searcher
 from nas.data.batches import draw_part
 from nas.optim.kind import SearchKind
@@ -54,8 +54,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
             front,
             [search.supernet for search in (searcher, *others)],
             draw_part(problem.val, config.eval_images, config.split_seed),
-            problem.data.mean,
-            problem.data.std,
+            problem.task.data,
             grid=config.grid,
             shrunk=config.shrink,
         )
@@ -70,6 +69,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
 KIND = SearchKind(
     config=SearchConfig,
     presets=PRESETS,
+    with_method=with_method,
     recognises=lambda values: values.get("space") != MLP,
     read_config=config_from_dict,
     state_keys=STATE_KEYS,

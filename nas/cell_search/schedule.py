@@ -41,8 +41,7 @@ class Schedule:
 
     def arch_moves(self, step: int) -> bool:
         """Whether the architecture takes a step after the weights have taken `step` of them."""
-        since = step - self.warmup_steps
-        return since >= 0 and since % self.config.arch_every == 0
+        return step >= self.warmup_steps
 
     def on_prior(self, half: str, step: int) -> bool:
         """Whether a half, `train` or `val`, sees operations as likely as before any search."""

@@ -68,7 +68,7 @@ class Searcher(Loop):
         self.arch_optimizer = torch.optim.Adam(
             self.hypernet.parameters(),
             config.arch_lr,
-            (config.arch_beta1, config.arch_beta2),
+            (config.arch_beta1, 0.999),
             weight_decay=config.arch_weight_decay,
         )
         self.estimator = ESTIMATORS[config.estimator](config, processes, problem)

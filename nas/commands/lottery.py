@@ -5,6 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from nas.data.examples import load_task
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import CONFIG, make_folder, write_atomically, write_json
@@ -22,6 +24,8 @@ def command(args: Sequence[str]) -> None:
     out = take(rest, "--out")
     config = parse(LotteryConfig, LotteryConfig(), rest, "python -m nas lottery")
     folder = make_folder(Path(out or "runs/lottery"), exact=out is not None)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     processes = start_processes(config.device)
     try:
         task = load_task(

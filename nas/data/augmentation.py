@@ -8,24 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cells.errors import InputError
+from nas.runtime.settings import Natural, Settings
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """What happens to a training image besides normalisation; the default is nothing."""
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(Settings):
+    """Augmentation of training images."""
 
-    crop_padding: int = 0
-    """Pixels of zeros put around the image before a crop of the old size is taken at random."""
+    crop_padding: Natural = 0
+    """Pixels of zeros put around an image before a crop of the old size is taken at random."""
     flip: bool = False
-    """Whether one image in two is mirrored left to right."""
-    cutout: int = 0
-    """Side in pixels of the square that is zeroed (DeVries & Taylor 2017, arXiv:1708.04552)."""
-
-    def __post_init__(self) -> None:
-        for name in ("crop_padding", "cutout"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be 0 or more pixels, got {getattr(self, name)}")
+    """Flip one image in two, left to right."""
+    cutout: Natural = 0
+    """Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)."""
 
 
 @lru_cache(maxsize=16)

@@ -7,8 +7,8 @@ of bounds on costs. The KL / N of Gaussian weights is one of the C_k, or, where 
 costs, a term of its own at its price in the evidence lower bound, 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -19,26 +19,13 @@ from nas.architecture.budgets import Budgets
 from nas.architecture.distribution import ArchitectureDistribution, edge_shares
 from nas.architecture.relaxations import Relaxed, perturbed
 from nas.hypernets.forms import Hypernet
+from nas.objective.config import ObjectiveConfig
 from nas.objective.costs import kl_costs
 from nas.objective.likelihood import RecordedLikelihood
-from nas.objective.prices import Price, additive, none, priced
+from nas.objective.prices import PRICES, REGULARISERS, priced
 from nas.objective.score_function import Scored, surrogate_loss
 from nas.objective.terms import StepInputs, Terms, mean_terms
 from nas.runtime.metrics import accuracy
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """Choices of how the bound is put together."""
-
-    price: Price = additive
-    """How likelihood and costs make one loss."""
-    sampled_costs: bool = False
-    """Whether costs are those of the weights drawn, as in SNAS, or expected ones."""
-    regulariser: Callable[[Tensor], Tensor] = none
-    """A loss of the expected weights (edges, ops)."""
-    regulariser_price: float = 0.0
-    """Its price, nats per example."""
 
 
 class NegativeElbo(nn.Module):
@@ -66,7 +53,7 @@ class NegativeElbo(nn.Module):
         op_probs: Sequence[float] | None = None,
         weight_noise: torch.Generator | None = None,
         autocast: bool = False,
-        shape: ObjectiveConfig = ObjectiveConfig(),
+        config: ObjectiveConfig | None = None,
     ) -> None:
         """
         Args:
@@ -80,7 +67,7 @@ class NegativeElbo(nn.Module):
                 before the search; None makes all alike.
             weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
             autocast: whether the supernet, and nothing else, computes in bfloat16.
-            shape: how the terms are put together.
+            config: how the terms are put together; None for the bound as it is above.
         """
         super().__init__()
         self.supernet = supernet
@@ -97,7 +84,7 @@ class NegativeElbo(nn.Module):
         self.register_buffer("prior_logits", probs.log().to(tables))
         self.weight_noise = weight_noise
         self.autocast = autocast
-        self.shape = shape
+        self.config = config or ObjectiveConfig()
         self.recorded: RecordedLikelihood | None = None
         """Recordings of the likelihood at the supernet's own weights, on a GPU."""
         self.multipliers: tuple[Budgets, Tensor] | None = None
@@ -242,24 +229,25 @@ class NegativeElbo(nn.Module):
         even: bool,
     ) -> Terms:
         """The bound's terms at one λ, (num_costs,), with arch_logits (edges, n)."""
-        shape = self.shape
+        config = self.config
         log_probs = self.relaxation.log_probs(arch_logits)
         probs = self.distribution.everywhere(log_probs.exp()).weights
         spent = probs
-        if shape.sampled_costs:
+        if config.resource == "sampled":
             spent = weights.mean(dim=0) if weights.ndim == 3 else weights
         all_costs = offsets + (tables * spent).sum(dim=(1, 2))
         costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
         arch_kl = self.relaxation.kl(log_probs, arch_logits)
         penalty = self._penalty(probs)
-        loss, scale, pull = shape.price(nll, lam.to(costs), costs)
+        loss, scale, pull = PRICES[config.price](nll, lam.to(costs), costs)
         total = loss + weight_kl + arch_kl_price * arch_kl + penalty
         objective = total / (pull if even else scale)
         return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, right)
 
     def _penalty(self, probs: Tensor) -> Tensor:
         """What regulariser and bounds add, a scalar, for expected weights (edges, ops)."""
-        penalty = self.shape.regulariser_price * self.shape.regulariser(probs)
+        regularise = REGULARISERS[self.config.regulariser]
+        penalty = self.config.regulariser_price * regularise(probs)
         if self.multipliers is not None:
             bounds, multipliers = self.multipliers
             penalty = penalty + priced(bounds.expected(probs) - 1, multipliers)

@@ -1,6 +1,6 @@
 """What `nas.run` needs to know of a kind of search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,3 +27,8 @@ class SearchKind:
     """Builds the search from its settings, and from a checkpoint if one is given."""
     complete: Callable[[Any, Path, bool], None]
     """Runs a search to its end and reports it in its folder, given whether it was resumed."""
+    with_method: Callable[[Any, str, Sequence[str], str], Any] | None = None
+    """Reads a command line, and a method's name, over default settings; None without methods.
+
+    Called with the default settings, the method, the options, and the program's name.
+    """

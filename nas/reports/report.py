@@ -14,6 +14,7 @@ from cells.errors import InputError
 from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
+from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
@@ -101,8 +102,7 @@ def write_report(
     front: Front,
     supernets: Sequence[Supernet],
     images: Split,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    data: ImageData,
     *,
     grid: int,
     shrunk: int = 1,
@@ -112,6 +112,7 @@ def write_report(
     Args:
         supernets: whose accuracies are averaged.
         images: on which cells are scored, on the supernets' device, in a random order.
+        data: whose part they are.
         grid: λs, evenly spaced in log λ.
         shrunk: see `supernet_accuracy`.
 
@@ -121,7 +122,7 @@ def write_report(
     lams = front.lam_range.grid(grid)
     scores = {  # in the order of λ, as the rows
         choices: fmean(
-            supernet_accuracy(supernet, choices, images, mean, std, shrunk=shrunk)
+            supernet_accuracy(supernet, choices, images, data.mean, data.std, shrunk=shrunk)
             for supernet in supernets
         )
         for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())

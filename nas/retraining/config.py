@@ -1,108 +1,96 @@
 """How a network is retrained: every setting, the presets, what a search leaves to them."""
 
-import os
-import sys
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from cells.strict_json import typed
 from nas.cell_search.config import SearchConfig
+from nas.data.augmentation import Augmentation
 from nas.runtime.files import CONFIG, read_config
-from nas.runtime.settings import PRECISIONS
+from nas.runtime.settings import (
+    BelowOne,
+    Count,
+    DeviceConfig,
+    Natural,
+    NotNegative,
+    Positive,
+    Precision,
+    Settings,
+    at_least,
+    read_settings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainConfig:
-    """One retraining: what is trained, on what and how."""
+class TrainedConfig(Settings):
+    """What is trained, and on what."""
 
     genotype: str = ""
     """The cells: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name."""
     inherit: str | None = None
     """Folder of a search: start from its supernet's weights instead of from scratch."""
-
-    # Data
     data: str | None = None
     """digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images; by default
     the data of the genotype's search."""
-    data_root: str = field(default_factory=lambda: os.environ.get("NAS_DATA", "data"))
-    """Folder of the downloaded data sets; by default $NAS_DATA, or data."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, at_least(1)] = None
     """Side in pixels to which images from a folder are resized; by default as in the search."""
     split_seed: int | None = None
     """Fixes the test part where the data set has none of its own; by default as in the search."""
-    crop_padding: int = 4
-    """Pixels of zeros around an image before a random crop."""
-    flip: bool = False
-    """Flip images at random, left to right."""
-    cutout: int = 0
-    """Side in pixels of a square that is erased at random; 0 for none."""
 
-    # Network
-    channels: int | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class SizeConfig(Settings):
+    """Network."""
+
+    channels: Annotated[int | None, at_least(1)] = None
     """Width of the first cells; by default as in the search, or 16."""
-    num_cells: int | None = None
+    num_cells: Annotated[int | None, at_least(1)] = None
     """Cells from stem to head; by default as in the search, or 3."""
-    stem_stride: int | None = None
+    stem_stride: Annotated[int | None, at_least(1)] = None
     """Stride of the stem's convolution; by default as in the search, or 1."""
-    drop_path: float = 0.0
+    drop_path: BelowOne = 0.0
     """Probability with which an edge is dropped at the end; it rises linearly from 0."""
-    auxiliary_weight: float = 0.0
+    auxiliary_weight: NotNegative = 0.0
     """Weight of the auxiliary head's loss; 0 for no such head."""
 
-    # Optimisation
-    epochs: int = 100
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Settings):
+    """Training."""
+
+    epochs: Count = 100
     """Passes over the training part."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images per step, over all processes."""
-    lr: float = 0.1
+    lr: Positive = 0.1
     """Learning rate (SGD) after the warm-up; a cosine takes it to lr_min."""
-    lr_min: float = 0.0
+    lr_min: NotNegative = 0.0
     """Learning rate at the end."""
-    warmup_epochs: int = 2
+    warmup_epochs: Natural = 2
     """Epochs at the start in which the learning rate rises linearly."""
-    momentum: float = 0.9
+    momentum: BelowOne = 0.9
     """Momentum."""
     nesterov: bool = True
     """Nesterov's form of the momentum."""
-    weight_decay: float = 5e-4
+    weight_decay: NotNegative = 5e-4
     """Weight decay of all parameters."""
-    grad_clip: float = 5.0
+    grad_clip: Positive = 5.0
     """Largest norm of the gradient."""
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
     """Share of a label's probability that is spread over all classes."""
-
-    # Run
     seeds: tuple[int, ...] = (0,)
     """One network is trained per seed; the result has their mean and standard deviation."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    threads: int = 0
-    """CPU threads of every process; 0 leaves torch's choice. Results depend on it in the last bit,
-    and tiny networks are quicker with 1."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """Arithmetic of training: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it."""
     compile: bool = False
     """Compile the network with torch.compile: a slow start, then faster steps."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # also catches NaN
-                bounds = f"at least {low}" if high == _MOST else f"from {low} to {high}"
-                raise InputError(f"{name} must be {bounds}, got {value}")
-        for name in ("lr", "grad_clip"):
-            value = getattr(self, name)
-            if not 0 < value <= _MOST:
-                raise InputError(f"{name} must be positive and finite, got {value}")
-        for name in ("drop_path", "label_smoothing", "momentum"):
-            if getattr(self, name) == 1:
-                raise InputError(f"{name} must be less than 1, got 1")
+        super().__post_init__()
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"warmup_epochs must be at most epochs ({self.epochs}), got {self.warmup_epochs}"
@@ -112,19 +100,18 @@ class RetrainConfig:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds must be different and at least one, got {self.seeds}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values; `read_retraining` reads them back."""
-        return asdict(self) | {"seeds": list(self.seeds)}
 
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig(TrainedConfig, SizeConfig, Augmentation, TrainingConfig, DeviceConfig):
+    """One retraining: what is trained, on what and how."""
 
-_MOST = sys.float_info.max
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "image_size"), (1, _MOST)),
-    **dict.fromkeys(("channels", "num_cells", "stem_stride"), (1, _MOST)),
-    **dict.fromkeys(("crop_padding", "cutout", "warmup_epochs", "lr_min", "threads"), (0, _MOST)),
-    **dict.fromkeys(("weight_decay", "auxiliary_weight"), (0, _MOST)),
-    **dict.fromkeys(("drop_path", "label_smoothing", "momentum"), (0, 1)),
-}  # fmt: skip
+    common: ClassVar[tuple[str, ...]] = (
+        "genotype", "inherit", "data", "channels", "num_cells", "epochs", "batch_size", "lr",
+        "seeds", "device", "threads",
+    )  # fmt: skip
+
+    crop_padding: Natural = 4
+
 
 # Liu, Simonyan, Yang: DARTS (2019), appendix A.2.
 _DARTS = RetrainConfig(
@@ -249,11 +236,7 @@ def read_retraining(folder: Path) -> RetrainConfig:
         raise InputError(
             f"{folder} is the folder of a search: go on with search.py --resume {folder}"
         )
-    names = [each.name for each in fields(RetrainConfig)]
-    for name in values:
-        if name not in names:
-            raise unknown(f"setting in {path}", name, names)
     try:
-        return RetrainConfig(**{**values, "seeds": tuple(values["seeds"])})
-    except (TypeError, KeyError) as error:
+        return read_settings(RetrainConfig, values)
+    except InputError as error:
         raise InputError(f"{path} is damaged ({error}): start anew") from error

@@ -34,7 +34,7 @@ def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
     weights = {name: w for name, w in state["supernet"].items() if not name.endswith("log_sigma")}
     if config.weights == "generated":
         rng = torch.Generator()  # what it draws is not kept
-        to_generated(supernet, rng, config.kernel_embedding, config.kernel_block)
+        to_generated(supernet, rng, config.kernel_embedding)
     try:
         supernet.load_state_dict(weights)
     except RuntimeError as error:

@@ -19,7 +19,6 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network, inherit
 from cells.space import find_space
-from nas.data.augmentation import Augmentation
 from nas.data.batches import Batches, Split, evaluation_batches
 from nas.data.datasets import ImageData
 from nas.retraining.config import RetrainConfig
@@ -87,7 +86,7 @@ class Trainer:
             config.batch_size,
             seed=seed,
             name="train",
-            augmentation=Augmentation(config.crop_padding, config.flip, config.cutout),
+            augmentation=config,
             mean=data.mean,
             std=data.std,
             rank=processes.rank,

@@ -1,21 +1,25 @@
-"""Frozen dataclass -> command line, with errors of one line."""
+"""Settings -> command line, with errors of one line."""
 
 import argparse
-import contextlib
-import dataclasses
-import io
+import ast
+import inspect
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
-
-import tyro
+from dataclasses import fields, replace
+from functools import partial
+from types import NoneType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from cells.errors import InputError, unknown
 from nas.runtime.files import describe
 from nas.runtime.processes import Stopped
+from nas.runtime.settings import Settings, setting_types
 
-Config = TypeVar("Config")
+Kind = TypeVar("Kind", bound=Settings)
+
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,50 +29,115 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def parse(kind: type[Config], default: Config, args: Sequence[str], prog: str) -> Config:
-    """Reads `--field value` options over a default configuration; `--help` prints and leaves.
+def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Kind:
+    """Reads `--setting value` options over default settings; `--help` prints and leaves.
 
     Args:
-        kind: the dataclass; its fields' docstrings become the help text.
-        default: values of the fields that are not named.
+        kind: class of the settings; the text under each is its help.
+        default: values of the settings that are not named.
         args: the command line without the program's name.
         prog: what the help text calls the program.
 
     Raises:
-        InputError: for an unknown field (with the nearest one) or a value that does not fit.
+        InputError: for an unknown option (with the nearest one) or a value that does not fit.
     """
-    assert dataclasses.is_dataclass(kind)
-    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    options = [_option(field.name) for field in fields(kind)]
     for arg in args:
-        name = arg.partition("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in (*options, "--help"):
+        name = _option(arg.partition("=")[0].removeprefix("--"))
+        if arg.startswith("--") and name not in (*options, "--help"):
             raise unknown("option", arg.partition("=")[0], options)
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(text):
-            return tyro.cli(
-                kind,
-                default=default,
-                args=args,
-                prog=prog,
-                config=(tyro.conf.FlagConversionOff,),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            sys.stderr.write(text.getvalue())
-            raise
-        raise InputError(_message(text.getvalue())) from stop
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} [--option value …]",
+        argument_default=argparse.SUPPRESS,
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=32),
+        allow_abbrev=False,
+        add_help=False,
+    )
+    types, helps = setting_types(kind), _help_texts(kind)
+    for title, names in _groups(kind):
+        group = parser.add_argument_group(title)
+        for name in names:
+            shown = _shown(getattr(default, name))
+            text = f"{helps[name]} [{shown}]".replace("%", "%%")
+            group.add_argument(_option(name), dest=name, help=text, **_value(types[name]))
+        if names == kind.common:
+            group.add_argument("--help", action="help", help="Show all options and leave.")
+    spelled = [
+        "=".join((_option(name[2:]), *rest)) if arg.startswith("--") else arg
+        for arg in args
+        for name, *rest in (arg.split("=", 1),)
+    ]
+    return replace(default, **vars(parser.parse_args(spelled)))
 
 
-def _message(box: str) -> str:
-    """Takes the first paragraph out of tyro's framed error; its frame depends on the encoding."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    rules = [not line.strip("─-╰╯") for line in lines] + [True]
-    start = rules.index(False) if False in rules else 0
-    # Of a type such as `int | None`, tyro goes on with what is wrong for each part.
-    text = " ".join(lines[start : rules.index(True, start)]).partition(" Got errors: ")[0] or box
-    head, colon, rest = text.partition(": ")
-    return rest if colon and head.startswith("Error parsing") and "--" not in head else text
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _groups(kind: type[Settings]) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns titles and settings of `--help`: what is common first, then group by group."""
+    groups = [("What most runs set", kind.common)] if kind.common else []
+    left = {field.name for field in fields(kind)} - set(kind.common)
+    for part in (*kind.__mro__[1:], kind):
+        own = tuple(name for name in vars(part).get("__annotations__", {}) if name in left)
+        if own:
+            groups.append(((part.__doc__ or "").partition(".")[0], own))
+            left -= set(own)
+    return groups
+
+
+def _help_texts(kind: type[Settings]) -> dict[str, str]:
+    """Returns the text under each setting, on one line, by name."""
+    texts: dict[str, str] = {}
+    for part in reversed(kind.__mro__[:-1]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                texts[ast.unparse(field.target)] = " ".join(
+                    str(ast.literal_eval(text.value)).split()
+                )
+    return texts
+
+
+def _value(types: tuple[Any, ...]) -> dict[str, Any]:
+    """Returns how argparse reads a setting that may have one of these types."""
+    (sort,) = (each for each in types if each is not NoneType)
+    if get_origin(sort) is tuple:
+        item = get_args(sort)[0]
+        return {"type": _reader(item), "nargs": "*", "action": _Tuple, "metavar": _METAVAR[item]}
+    if sort is bool:
+        return {"type": _truth, "nargs": "?", "const": True, "metavar": "True|False"}
+    return {"type": _reader(sort, NoneType in types), "metavar": _METAVAR[sort]}
+
+
+_METAVAR = {int: "N", float: "X", str: "TEXT"}
+
+
+class _Tuple(argparse.Action):
+    """Keeps several values as a tuple, as settings do."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _reader(sort: type, or_none: bool = False) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        return None if or_none and text.lower() == "none" else sort(text)
+
+    read.__name__ = sort.__name__  # what the message calls it
+    return read
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in TRUTH:
+        raise argparse.ArgumentTypeError(f"must be True or False, got {text!r}")
+    return TRUTH[text.lower()]
 
 
 def take(args: list[str], name: str) -> str | None:

@@ -1,18 +1,111 @@
-"""Settings as JSON values and back: frozen dataclasses are the only place one is written."""
+"""Settings: frozen dataclasses that check themselves, composed, and read back from JSON.
 
-from collections.abc import Collection, Mapping
+A group of settings is a subclass of `Settings` in the folder that it is about. The settings of a
+command inherit from all groups that it needs, so that whatever reads one group takes that type.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cells.errors import InputError, unknown
 from cells.strict_json import show
 
-Settings = TypeVar("Settings")
-
-PRECISIONS = ("auto", "float32", "bfloat16")
 FREE = ("device", "data_root")
 """Settings that may change when a run goes on: they say where it runs, not what it does."""
+
+
+class Range(NamedTuple):
+    """Numbers that a setting may be."""
+
+    holds: Callable[[float], bool]
+    """False for all others, and for NaN."""
+    words: str
+    """What comes after "must"."""
+
+
+class OneOf(NamedTuple):
+    """Names that a setting may be."""
+
+    what: str
+    """What they are called."""
+    names: Collection[str]
+    """The choices."""
+
+
+def at_least(low: float) -> Range:
+    """Returns the finite numbers from `low` on."""
+    return Range(lambda value: low <= value < math.inf, f"be at least {low}")
+
+
+Count = Annotated[int, at_least(1)]
+Natural = Annotated[int, at_least(0)]
+NotNegative = Annotated[float, at_least(0)]
+Positive = Annotated[float, Range(lambda value: 0 < value < math.inf, "be positive and finite")]
+BelowOne = Annotated[float, Range(lambda value: 0 <= value < 1, "be at least 0 and less than 1")]
+Between = Annotated[float, Range(lambda value: 0 < value < 1, "lie between 0 and 1")]
+Precision = Annotated[str, OneOf("precision", ("auto", "float32", "bfloat16"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings that are checked when they are made.
+
+    Raises:
+        InputError: naming the first setting out of its range, or a combination without a meaning.
+    """
+
+    common: ClassVar[tuple[str, ...]] = ()
+    """Settings that `--help` shows first."""
+    former: ClassVar[Mapping[str, Any]] = {}
+    """Settings of older versions, with the value that is built in now."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            for limit in getattr(hint, "__metadata__", ()):
+                for each in value if isinstance(value, tuple) else (value,):
+                    if each is None:
+                        continue
+                    if isinstance(limit, OneOf) and each not in limit.names:
+                        raise unknown(limit.what, each, limit.names)
+                    if isinstance(limit, Range) and not limit.holds(each):
+                        raise InputError(f"{name} must {limit.words}, got {each}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as JSON values; `read_settings` reads them back."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig(Settings):
+    """Where it runs."""
+
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: Natural = 0
+    """CPU threads of every process; 0 leaves torch's choice. Results depend on it in the last bit,
+    and tiny networks are quicker with 1."""
+    data_root: str = field(default_factory=lambda: os.environ.get("NAS_DATA", "data"))
+    """Folder of the downloaded data sets; NAS_DATA in the environment sets another default."""
+
+
+Kind = TypeVar("Kind", bound=Settings)
 
 _SORTS: dict[Any, str] = {
     int: "an integer",
@@ -27,37 +120,39 @@ _SORTS: dict[Any, str] = {
 """What each type of setting is called in JSON."""
 
 
-def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
+def setting_types(kind: type[Settings]) -> dict[str, tuple[Any, ...]]:
+    """Returns the types that each setting may have, of those in `_SORTS`, by name."""
+    hints = get_type_hints(kind)
+    return {
+        field.name: get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        for field in fields(kind)
+        for hint in (hints[field.name],)
+    }
+
+
+def read_settings(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
     """Rebuilds settings from their JSON values.
 
     Raises:
         InputError: if a field is unknown, or its value is of another type or refused.
     """
-    types = get_type_hints(kind)
+    types = setting_types(kind)
     settings: dict[str, Any] = {}
     for name, value in values.items():
+        if name in kind.former:
+            if value != kind.former[name]:
+                raise InputError(
+                    f"{name} is {kind.former[name]} in this version, got {show(value)}: go on "
+                    "with the version that the run began with, or search anew"
+                )
+            continue
         if name not in types:
             raise unknown("setting", name, types)
         settings[name] = tuple(value) if isinstance(value, list) else value
-        sorts = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
-        if not any(_is(settings[name], sort) for sort in sorts):
-            wanted = " or ".join(_SORTS[sort] for sort in sorts)
+        if not any(_is(settings[name], sort) for sort in types[name]):
+            wanted = " or ".join(_SORTS[sort] for sort in types[name])
             raise InputError(f"setting {name!r} must be {wanted}, got {show(value)}")
     return kind(**settings)
-
-
-def check_choices(*named: tuple[str, str, Collection[str]]) -> None:
-    """Refuses values that are not among their choices.
-
-    Args:
-        named: what it is, its value, and the choices.
-
-    Raises:
-        InputError: for the first of them.
-    """
-    for what, value, choices in named:
-        if value not in choices:
-            raise unknown(what, value, choices)
 
 
 def _is(value: Any, sort: Any) -> bool:

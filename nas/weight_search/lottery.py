@@ -7,76 +7,57 @@ stay go back to their initial values, and it is trained again. What is left afte
 ticket. Beside each stands a control with the same weights removed and new initial values.
 """
 
-import json
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cells.chain import Chain
-from cells.errors import InputError
 from nas.data.batches import RunBatches
 from nas.data.examples import Task
 from nas.objective.terms import Terms
 from nas.optim.loop import Loop
 from nas.runtime.processes import Processes
+from nas.runtime.settings import Between, Count, DeviceConfig, NotNegative, Positive
 from nas.runtime.streams import stream
 from nas.weight_search.evidence import negative_log_likelihood, quality
 from nas.weights.posteriors import initial_means, point_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class LotteryConfig:
+class LotteryConfig(DeviceConfig):
     """Rounds of pruning for one network."""
 
     data: str = "mnist"
     """What is learned, as for a search in the space mlp."""
-    data_root: str = field(default_factory=lambda: os.environ.get("NAS_DATA", "data"))
-    """Folder of the downloaded data sets; NAS_DATA in the environment sets another default."""
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
     split_seed: int = 0
     """Fixes the test part where the data set has none of its own."""
     layers: tuple[str, ...] = ("100",)
     """conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row."""
-    rounds: int = 8
+    rounds: Count = 8
     """Rounds of pruning after the first training."""
-    share: float = 0.4
+    share: Between = 0.4
     """Share of the remaining weights that each round removes."""
-    epochs: int = 5
+    epochs: Count = 5
     """Passes over the training part in each training."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Examples per step."""
-    w_lr: float = 0.002
+    w_lr: Positive = 0.002
     """Learning rate (Adam) at the start of each training; cosine to w_lr_min."""
-    w_lr_min: float = 0.0
+    w_lr_min: NotNegative = 0.0
     """Learning rate at the end."""
     seed: int = 0
     """Seed of everything that is drawn but the split of the data."""
-    runs: int = 3
+    runs: Count = 3
     """Networks, with seeds seed, seed + 1, …, that are trained side by side."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
 
     costs: ClassVar[tuple[str, ...]] = ()
     w_grad_clip: ClassVar[float] = math.inf
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "epochs", "batch_size", "runs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.share < 1:
-            raise InputError(f"share must lie between 0 and 1, got {self.share}")
-        if not 0 < self.w_lr < math.inf or not 0 <= self.w_lr_min < math.inf:
-            raise InputError(f"w_lr must be positive and finite, got {self.w_lr}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return json.loads(json.dumps(asdict(self)))
 
 
 class TicketSample(NamedTuple):

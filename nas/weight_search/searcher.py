@@ -27,6 +27,11 @@ from nas.weight_search.config import WeightConfig
 from nas.weight_search.problem import WeightProblem, WeightSample
 from nas.weights.posteriors import Posteriors
 
+SIGMA_RATE = 3.0
+"""Learning rate of the logarithms of σ, as a multiple of that of the means."""
+LAM_RATE = 0.02
+"""Learning rate (Adam) of a learned log λ at the start; it falls as that of the weights does."""
+
 
 class WeightSearcher(Loop):
     """The search of one `WeightConfig`."""
@@ -56,9 +61,9 @@ class WeightSearcher(Loop):
         problem = WeightProblem(config, processes, task)
         if start is not None:
             problem.hypernet.load(start)
-        by_scale: dict[float, list[Tensor]] = {1.0: [], config.sigma_lr: []}
+        by_scale: dict[float, list[Tensor]] = {1.0: [], SIGMA_RATE: []}
         for name, parameter in problem.hypernet.named_parameters():
-            by_scale[config.sigma_lr if "log_" in name else 1.0].append(parameter)
+            by_scale[SIGMA_RATE if "log_" in name else 1.0].append(parameter)
         groups = [{"params": p, "scale": scale} for scale, p in by_scale.items() if p]
         optimizer = torch.optim.Adam(groups, config.w_lr, fused=True)
         super().__init__(config, processes, problem, optimizer)
@@ -74,7 +79,7 @@ class WeightSearcher(Loop):
         found = hypergradient(loss, problem.descent.unit_lams)
         losses, grads = self.processes.average(found)
         self.check_finite(losses.sum(), (grads,))
-        rate = config.tune_lr * self.w_lr() / config.w_lr
+        rate = LAM_RATE * self.w_lr() / config.w_lr
         problem.descent.move(grads, rate / problem.log_width)
         self.averages.setdefault("val_nll", Average()).add(float(losses.mean()))
 

@@ -102,7 +102,7 @@ GENERATED: dict[type[nn.Module], type[GeneratedConv2d]] = {
 PLAIN = {generated: plain for plain, generated in GENERATED.items()}
 
 
-def to_generated(network: nn.Module, rng: torch.Generator, embedding: int, block: int) -> None:
+def to_generated(network: nn.Module, rng: torch.Generator, embedding: int, block: int = 16) -> None:
     """Turns every convolution inside `network` into its generated form, in place.
 
     Kernels of one size share a generator, whose blocks are as large as any of them needs, at most

@@ -63,12 +63,10 @@ def refused(**values: Any) -> str:
         ({"costs": ("kl",), "weights": "generated"}, ["'kl'", "--weights gaussian"]),
         ({"weights": "generate"}, ["weights 'generate'", "did you mean 'generated'"]),
         ({"kernel_embedding": 0}, ["kernel_embedding must be at least 1, got 0"]),
-        ({"kernel_block": 0}, ["kernel_block must be at least 1, got 0"]),
         # the score estimator and the prior
         ({"estimator": "scores"}, ["estimator 'scores'", "did you mean 'score'"]),
         ({"estimator": "score", "relax": "softmax"}, ["'score'", "relax 'straight_through'"]),
         ({"estimator": "score", "order": "second"}, ["'score'", "order 'first'", "'second'"]),
-        ({"estimator": "score", "cells_per_step": 1}, ["cells_per_step", "at least 2, got 1"]),
         ({"trained_cells": "all"}, ["trained cells 'all'", "choose from lambda, prior"]),
         ({"op_probs": (0.5, 0.5)}, ["op_probs", "5 values, for none, skip_connect", "got 2"]),
         ({"op_probs": (0.5, 0.5, 0.0, 0.0, 0.0)}, ["op_probs must be positive"]),
@@ -99,24 +97,23 @@ def refused(**values: Any) -> str:
         ({"knots": 1}, ["knots must be at least 2, got 1"]),
         *(({name: 0}, [f"{name} must be at least 1, got 0"]) for name in (
             "epochs", "batch_size", "lams_per_step", "latency_batch", "grid", "eval_images",
-            "channels", "num_cells", "hidden", "rank", "image_size", "shrink", "cells_per_step",
-            "score_lams", "replay", "arch_every", "searches",
+            "channels", "num_cells", "hidden", "rank", "image_size", "shrink",
+            "score_lams", "searches",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
             "warmup_epochs", "threads", "finalists", "crop_padding", "cutout", "arch_kl",
-            "arch_lr_end", "w_lr_min", "w_momentum", "w_weight_decay",
-            "arch_weight_decay", "arch_beta1", "arch_beta2",
+            "arch_lr_end", "w_lr_min", "w_weight_decay", "arch_weight_decay",
         )),
         *(({name: NAN}, [f"{name} must be at least 0, got nan"]) for name in (
-            "arch_kl", "w_lr_min", "w_momentum", "w_weight_decay", "arch_beta1",
+            "arch_kl", "w_lr_min", "w_weight_decay",
         )),
         *(({name: value}, [f"{name} must be positive and finite, got {value}"]) for name in (
             "w_lr", "w_grad_clip", "arch_lr", "prior_variance", "initial_sigma", "temperature",
             "temperature_end",
         ) for value in (0.0, -1.0, NAN, INF)),
-        *(({name: 1.0}, [f"{name} must be less than 1, got 1.0"]) for name in (
-            "w_momentum", "arch_beta1", "arch_beta2",
-        )),
+        *(({name: value}, [f"{name} must be at least 0 and less than 1, got {value}"]) for name in (
+            "w_momentum", "arch_beta1",
+        ) for value in (-1, 1.0, NAN)),
     ],
     ids=str,
 )  # fmt: skip
@@ -158,6 +155,12 @@ def test_json_of_a_wrong_type_is_refused(name, value, wanted) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(InputError, match="unknown setting 'epoch': did you mean 'epochs'"):
         config_from_dict({"epoch": 3})
+
+
+def test_former_settings_are_read_at_the_value_that_is_built_in() -> None:
+    assert config_from_dict({"replay": 16, "arch_beta2": 0.999}) == SearchConfig()
+    with pytest.raises(InputError, match="replay is 16 in this version, got 3: go on with the"):
+        config_from_dict({"replay": 3})
 
 
 def test_the_hypernetworks_learning_rate_follows_a_cosine() -> None:
@@ -232,14 +235,14 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
     assert (darts.space, darts.num_cells, darts.channels) == ("darts", 8, 16)
     assert (darts.epochs, darts.batch_size, darts.w_lr, darts.w_momentum) == (50, 64, 0.025, 0.9)
     assert (darts.w_weight_decay, darts.w_grad_clip, darts.w_lr_min) == (3e-4, 5, 0.001)
-    assert (darts.arch_lr, darts.arch_beta1, darts.arch_beta2) == (3e-4, 0.5, 0.999)
+    assert (darts.arch_lr, darts.arch_beta1) == (3e-4, 0.5)
     assert (darts.arch_weight_decay, darts.val_fraction, darts.relax) == (1e-3, 0.5, "softmax")
     # DARTS-CC, configs/mini_cifar_hyper_final/cifar_hyper.cfg; Adam's rates in its controller.
     theirs = PRESETS["darts-cc"]
     assert (theirs.num_cells, theirs.channels, theirs.batch_size, theirs.epochs) == (3, 16, 64, 50)
     assert (theirs.w_lr, theirs.w_lr_min, theirs.w_momentum) == (0.025, 0.001, 0.9)
     assert (theirs.w_weight_decay, theirs.w_grad_clip, theirs.val_fraction) == (3e-4, 5, 0.5)
-    assert (theirs.arch_lr, theirs.arch_beta1, theirs.arch_beta2) == (1e-3, 0.5, 0.999)
+    assert (theirs.arch_lr, theirs.arch_beta1) == (1e-3, 0.5)
     assert (theirs.arch_weight_decay, theirs.arch_kl, theirs.cutout) == (1e-3, 0, 0)
     assert (theirs.hypernet, theirs.knots, theirs.lams_per_step) == ("piecewise", 5, 1)
     assert (theirs.lam_range().low, theirs.lam_range().high) == ((1e-8,), (1e-4,))

@@ -411,7 +411,7 @@ def search(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Supern
     if request.param == "gaussian":
         to_gaussian(supernet, torch.Generator(), sigma=0.1)
     if request.param == "generated":
-        to_generated(supernet, torch.Generator(), config.kernel_embedding, config.kernel_block)
+        to_generated(supernet, torch.Generator(), config.kernel_embedding)
     state = {"config": config.to_dict(), "step": 9, "supernet": supernet.state_dict()}
     folder = tmp_path / "search"
     folder.mkdir()

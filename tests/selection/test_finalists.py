@@ -552,7 +552,7 @@ def test_two_searches_share_their_finalists(two_searches: Path) -> None:
 
     rows = read_rows(run)
     parts = draw_part(first.problem.val, 50, config.split_seed)
-    mean, std = first.problem.data.mean, first.problem.data.std
+    mean, std = first.problem.task.data.mean, first.problem.task.data.std
     for row in rows:
         cell = read_genotype(run / row["file"]).choices()
         scores = [supernet_accuracy(s.supernet, cell, parts, mean, std) for s in (first, second)]

@@ -105,7 +105,7 @@ class Line:
 LINE = Line(0.1)
 REGRESSION = WeightConfig(
     layers=(), weights="point", val_fraction=0.5, lam_low=0.03, lam_high=100.0, batch_size=40,
-    epochs=1000, w_lr=0.02, device="cpu", grid=7, knots=9, prior_variance=0.1, sigma_lr=1.0,
+    epochs=1000, w_lr=0.02, device="cpu", grid=7, knots=9, prior_variance=0.1,
 )  # fmt: skip
 
 
