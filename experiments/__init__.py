@@ -1,1 +1,1 @@
-"""One file for each published table or figure that is reproduced or beaten."""
+"""A file or a folder for each published table or figure that is reproduced or beaten."""

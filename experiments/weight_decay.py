@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.hypernets import figures
+from experiments.hypernets.bench import figures
 from experiments.records import finished, recorded
 from nas.runtime.commandline import Parser, run_script
 from nas.runtime.metrics import MetricsLog

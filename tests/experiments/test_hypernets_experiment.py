@@ -8,17 +8,19 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import hypernets, hypernets_small, records
-from experiments.hypernets import BASE, ROWS, Bench, plain_loop, report
-from experiments.hypernets_paper import LAMS
+from experiments import records
+from experiments.hypernets import bench as hypernets
+from experiments.hypernets import small
+from experiments.hypernets.bench import BASE, ROWS, Bench, plain_loop, report
+from experiments.hypernets.paper import LAMS
 from nas.weight_search.pruning import SHARES
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    small = {"data": "digits", "layers": ("6",), "runs": 2, "batch_size": 256, "draws": 1}
+    settings = {"data": "digits", "layers": ("6",), "runs": 2, "batch_size": 256, "draws": 1}
     rows = {
-        row: (name, replace(config, epochs=min(2, config.epochs), **small))
+        row: (name, replace(config, epochs=min(2, config.epochs), **settings))
         for row, (name, config) in ROWS.items()
     }
     monkeypatch.setattr(hypernets, "ROWS", rows)
@@ -83,9 +85,9 @@ def test_boston_stands_beside_other_models(
     tmp_path: Path, data_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = data_file("boston.csv").parent
-    monkeypatch.setattr(hypernets_small, "SPLITS", 2)
-    monkeypatch.setattr(hypernets_small, "BOSTON", replace(hypernets_small.BOSTON, epochs=60))
-    text = hypernets_small.boston_table(tmp_path, folder)
+    monkeypatch.setattr(small, "SPLITS", 2)
+    monkeypatch.setattr(small, "BOSTON", replace(small.BOSTON, epochs=60))
+    text = small.boston_table(tmp_path, folder)
     rows = [line.split("|")[1:] for line in text.splitlines()[2:]]
     assert [row[0].strip() for row in rows] == [
         "λ = 0.01", "λ = 0.1", "λ = 1", "λ = 10", "ridge regression", "network with 50 units"

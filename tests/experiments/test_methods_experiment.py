@@ -9,10 +9,13 @@ import pytest
 
 from cells.errors import InputError
 from cells.space import find_space
-from experiments import methods, methods_table, records, small_protocol
+from experiments import records
 from experiments.chance import Chance
-from experiments.methods import BOUNDED, DIAL, ORDER, Bench, clocked, collapse, run, settings
-from experiments.methods_table import place, spread, table
+from experiments.methods import bench as methods
+from experiments.methods.__main__ import PAGE, _command
+from experiments.methods.bench import BOUNDED, DIAL, ORDER, Bench, clocked, collapse, run, settings
+from experiments.methods.table import BEGIN, END, place, spread, table
+from experiments.small_protocol import protocol
 from nas.architecture.budgets import parse_bound
 from nas.cell_search.fronts import load_front
 from nas.cell_search.presets import METHODS, RESTING
@@ -20,7 +23,7 @@ from nas.reports.diagnostics import diagnose
 from nas.retraining.config import read_retraining
 
 CHOSEN = ("darts", "gibbs", "fairdarts")
-PAGE = f"above\n{methods_table.BEGIN}old\n{methods_table.END}\nbelow\n"
+TEXT = f"above\n{BEGIN}old\n{END}\nbelow\n"
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +75,7 @@ def test_what_is_finished_is_only_read(bench: Bench, monkeypatch: pytest.MonkeyP
     first = bench.measured("gdas", 0)
     bench.record("gdas", 0).unlink()
     monkeypatch.setattr(records, "search", None)
-    monkeypatch.setattr(small_protocol, "retrain", None)
+    monkeypatch.setattr(protocol, "retrain", None)
     again = bench.measured("gdas", 0)
     assert again["cells"] == first["cells"]
     monkeypatch.setattr(methods, "finished", None)
@@ -199,7 +202,7 @@ def test_the_table_by_hand() -> None:
 
 def test_the_page_keeps_all_but_its_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(PAGE)
+    page.write_text(TEXT)
     for text in ("a table", "another"):
         place(page, text)
     lines = [line for line in page.read_text().splitlines() if line]
@@ -209,34 +212,34 @@ def test_the_page_keeps_all_but_its_table(tmp_path: Path) -> None:
         place(page, "a table")
     with pytest.raises(InputError, match="cannot read the page"):
         place(tmp_path / "absent.md", "a table")
-    place_of_ours = methods.PAGE.read_text(encoding="utf-8")
-    assert methods_table.BEGIN in place_of_ours and methods_table.END in place_of_ours
+    place_of_ours = PAGE.read_text(encoding="utf-8")
+    assert BEGIN in place_of_ours and END in place_of_ours
 
 
 def test_the_page_has_the_table_of_its_records() -> None:
-    bench = Bench(methods.PAGE.with_suffix(""), "fashion", Path("data"))
-    assert f"\n{table(bench.records())}\n" in methods.PAGE.read_text(encoding="utf-8")
+    bench = Bench(PAGE.with_suffix(""), "fashion", Path("data"))
+    assert f"\n{table(bench.records())}\n" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_command_writes_the_page(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = bench.out / "page.md"
-    page.write_text(PAGE)
+    page.write_text(TEXT)
     words = ["methods", "--out", str(bench.out), "--data", "digits", "--page", str(page)]
     monkeypatch.setattr(sys, "argv", [*words, "--table"])
     with pytest.raises(InputError, match="nothing is on record"):
-        methods._command()
+        _command()
     monkeypatch.setattr(sys, "argv", [*words, "--methods", "gdas", "--seeds", "1"])
-    methods._command()
+    _command()
     text = table(bench.records())
     assert text in page.read_text()
-    page.write_text(PAGE)
+    page.write_text(TEXT)
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", [*words, "--table"])
-    methods._command()
+    _command()
     assert text in page.read_text()
     assert capsys.readouterr().out.strip() == text
     monkeypatch.setattr(sys, "argv", [*words, "--share", "0"])
     with pytest.raises(InputError, match="--share must be above 0"):
-        methods._command()
+        _command()

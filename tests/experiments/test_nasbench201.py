@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from cells.errors import InputError
-from experiments import nasbench201, nasbench201_rivals, nasbench201_searches
-from experiments.nasbench201_picture import draw_fronts
-from experiments.nasbench201_rivals import by_parameters, chance, evolved
-from experiments.nasbench201_searches import Laboratory, base_config, cells_of, ours, ranking
-from experiments.nasbench201_table import COLUMNS, MEASURED, Benchmark
+from experiments.nasbench201 import benchmark as benchmark_file
+from experiments.nasbench201 import rivals, searches, table
+from experiments.nasbench201.benchmark import COLUMNS, MEASURED, Benchmark
+from experiments.nasbench201.picture import draw_fronts
+from experiments.nasbench201.rivals import by_parameters, chance, evolved
+from experiments.nasbench201.searches import Laboratory, base_config, cells_of, ours, ranking
 from nas.cell_search.presets import PRESETS
 from nas.data.datasets import load_data
 from nas.runtime import checkpoint
@@ -89,7 +90,8 @@ def test_a_latency_is_fitted_to_connected_networks(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        "experiments.nasbench201_table.fitted_table",
+        benchmark_file,
+        "fitted_table",
         lambda name, space, choices, measured: seen.append((space, choices, measured)),
     )
     benchmark.fitted("raspi4", 3)
@@ -114,14 +116,14 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
         PRESETS["nasbench201"], channels=4, num_cells=3, batch_size=64, shrink=1, epochs=2,
         warmup_epochs=1, precision="float32", finalists=30,
     )  # fmt: skip
-    monkeypatch.setattr(nasbench201_searches, "PRESETS", {**PRESETS, "nasbench201": small})
-    monkeypatch.setattr(nasbench201_searches, "DARTS_CC_EPOCHS", 1)
-    monkeypatch.setattr(nasbench201_searches, "SINGLE", 2)
-    monkeypatch.setattr(nasbench201_searches, "RANKED", 30)
-    monkeypatch.setattr(nasbench201_searches, "RANKED_IMAGES", 100)
-    monkeypatch.setattr(nasbench201_rivals, "DRAWS", 5)
-    monkeypatch.setattr(nasbench201_rivals, "POPULATION", 8)
-    monkeypatch.setattr(nasbench201_rivals, "IMAGES", 250)
+    monkeypatch.setattr(searches, "PRESETS", {**PRESETS, "nasbench201": small})
+    monkeypatch.setattr(searches, "DARTS_CC_EPOCHS", 1)
+    monkeypatch.setattr(searches, "SINGLE", 2)
+    monkeypatch.setattr(searches, "RANKED", 30)
+    monkeypatch.setattr(searches, "RANKED_IMAGES", 100)
+    monkeypatch.setattr(rivals, "DRAWS", 5)
+    monkeypatch.setattr(rivals, "POPULATION", 8)
+    monkeypatch.setattr(rivals, "IMAGES", 250)
     truth = Benchmark.__new__(Benchmark)
     truth.cells = list(itertools.product(range(5), repeat=6))
     weights = np.array([[0, 0, 1, 9, 0][op] for cell in truth.cells for op in cell])
@@ -151,7 +153,7 @@ def test_searches_of_one_seed_share_their_warm_up(lab: Laboratory) -> None:
 def test_an_interrupted_search_goes_on(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     config = base_config(0, lab.data_root)
     whole, _ = lab.search("whole", config, ("params",))
-    advance, calls = nasbench201_searches.Searcher.advance, []
+    advance, calls = searches.Searcher.advance, []
 
     def stop(searcher: Any) -> None:
         calls.append(1)
@@ -159,7 +161,7 @@ def test_an_interrupted_search_goes_on(lab: Laboratory, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
         advance(searcher)
 
-    monkeypatch.setattr(nasbench201_searches.Searcher, "advance", stop)
+    monkeypatch.setattr(searches.Searcher, "advance", stop)
     with pytest.raises(KeyboardInterrupt):
         lab.search("again", config, ("params",), share_warmup=False)
     monkeypatch.undo()
@@ -192,9 +194,9 @@ def test_two_searches_share_their_finalists(lab: Laboratory) -> None:
 
 
 def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:
-    text = nasbench201.table(lab, list(nasbench201.METHODS), [0], ["params"])
+    text = table.table(lab, list(table.METHODS), [0], ["params"])
     lines = text.splitlines()
-    assert len(lines) == 2 + len(nasbench201.METHODS)
+    assert len(lines) == 2 + len(table.METHODS)
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     found = evolved(lab, 0, "params")
     costs = [sum([0, 0, 1, 9, 0][op] for op in cell) for cell in found["cells"]]
@@ -208,9 +210,9 @@ def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:
 
 
 def test_a_surface_is_of_two_costs(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nasbench201_searches, "LAMS", 3)
-    monkeypatch.setattr(nasbench201, "LAMS", 3)
-    lines = nasbench201.surface(lab, [0], ("params", "raspi4")).splitlines()
+    monkeypatch.setattr(searches, "LAMS", 3)
+    monkeypatch.setattr(table, "LAMS", 3)
+    lines = table.surface(lab, [0], ("params", "raspi4")).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:5]] == [
         "one run, 3 × 3 λs", "3 random cells", "9 random cells"
     ]  # fmt: skip

@@ -15,17 +15,18 @@ from cells.genotype import Genotype
 from cells.notation import from_darts_cc
 from cells.sampling import random_cell
 from cells.space import find_space
-from experiments import records, small_protocol
+from experiments import records
 from experiments.chance import Chance
-from experiments.darts_cc_points import Point
-from experiments.small_protocol import (
+from experiments.small_protocol import protocol as small_protocol
+from experiments.small_protocol.picture import draw_protocol
+from experiments.small_protocol.protocol import (
     RANDOM_SHARES,
     protocol,
     published_cells,
     shortened,
-    table,
 )
-from experiments.small_protocol_picture import draw_protocol
+from experiments.small_protocol.published import Point
+from experiments.small_protocol.table import table
 from nas.cell_search.folder import read_run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "darts_cc.json"

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.hypergradient import (
+from experiments.hypergradient.__main__ import main
+from experiments.hypergradient.problems import (
     EPSILONS,
     SMOOTH,
     Problem,
     Step,
     digits_problem,
     flat,
-    main,
     mixed_term_errors,
     quadratic,
     slope,

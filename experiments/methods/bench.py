@@ -1,14 +1,4 @@
-"""Every method (`METHODS`) beside random cells of equal cost: same data, seeds and steps.
-
-    python -m experiments.methods --out runs/methods --seeds 0 1 2
-    python -m experiments.methods --out runs/methods --methods darts gdas --seeds 0
-    python -m experiments.methods --out runs/methods --table
-
-searches Fashion-MNIST with each method as in its paper, retrains every cell it finds, and random
-cells of all sizes, by one recipe, and writes the table of docs/results/methods.md. Whoever runs the
-command again goes on where it stopped; finished parts are only read. `--table` writes the table of
-what is on record and runs nothing.
-"""
+"""Searches by method, random cells of equal cost, and their retrainings by one recipe."""
 
 import json
 import random
@@ -22,25 +12,22 @@ from typing import Any
 
 from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
-from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.sampling import random_cells_at
 from cells.space import SearchSpace, find_space
-from experiments.methods_table import CHANCE, place, table
+from experiments.methods.table import CHANCE
 from experiments.records import finished, recorded
-from experiments.small_protocol import retrained, shortened
+from experiments.small_protocol.protocol import retrained, shortened
 from nas.architecture.discretise import most_probable
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.fronts import load_front
 from nas.cell_search.presets import CORNER, METHODS, PRESETS, settled
 from nas.data.datasets import ImageData, load_data
 from nas.retraining.config import RetrainConfig
-from nas.runtime.commandline import Parser, run_script
 from nas.runtime.files import write_json
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.streams import stream
 
-PAGE = Path(__file__).parent.parent / "docs" / "results" / "methods.md"
 ORDER = (
     "darts", "gibbs", "gdas", "drnas", "pc-darts", "fairdarts", "snas", "random-search",
     "evolution", "fbnet", "rc-darts", "budgeted", "hypernetworks", "sdarts-rs", "sdarts-adv",
@@ -263,41 +250,3 @@ def run(
         for method in methods:
             bench.measured(method, seed)
             tell(bench.records())
-
-
-def _command() -> None:
-    parser = Parser(
-        prog="python -m experiments.methods",
-        description="Every method beside random cells of equal cost.",
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder to keep")
-    parser.add_argument("--data", default=SEARCH.data, help="data as search.py takes them")
-    parser.add_argument("--data-root", type=Path, default=Path(SEARCH.data_root))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", choices=ORDER, default=list(ORDER))
-    parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="page that has the table")
-    parser.add_argument("--table", action="store_true", help="write it, run nothing")
-    args = parser.parse_args()
-    if not 0 < args.share <= 1:
-        raise InputError(f"--share must be above 0 and at most 1, got {args.share}")
-    bench = Bench(args.out, args.data, args.data_root, args.share)
-
-    def tell(records: list[dict[str, Any]]) -> None:
-        place(args.page, table(records))
-
-    if not args.table:
-        run(bench, args.methods, args.seeds, tell)
-    elif not bench.records():
-        raise InputError(f"nothing is on record in {args.out}: leave --table out to measure")
-    tell(bench.records())
-    print(table(bench.records()))
-
-
-def main() -> None:
-    """`python -m experiments.methods`."""
-    run_script(_command)
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from experiments.chance import Chance
 
-FILE = Path(__file__).with_name("darts_cc_points.csv")
+FILE = Path(__file__).with_name("published.csv")
 
 
 class Point(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.darts_cc_points import Point, published_points, published_table
+from experiments.small_protocol.published import Point, published_points, published_table
 
 RANDOM = "DARTS-CC, random"
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from cells.cost import CostTable, cost_table
 from cells.space import find_space
-from experiments.nasbench201_table import LATENCIES, Benchmark, Cell
+from experiments.nasbench201.benchmark import LATENCIES, Benchmark, Cell
 from experiments.records import recorded
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.finalist_scores import naswot_scores, score_finalists

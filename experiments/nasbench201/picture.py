@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.nasbench201_table import LEAST, Benchmark, Cell
+from experiments.nasbench201.benchmark import LEAST, Benchmark, Cell
 from nas.reports.style import FAINT, FONTS, INK, MUTED
 from nas.runtime.files import write_atomically
 

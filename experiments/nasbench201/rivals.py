@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.nasbench201_searches import (
+from experiments.nasbench201.benchmark import LATENCIES, Cell
+from experiments.nasbench201.searches import (
     LAMS,
     Laboratory,
     along_the_dial,
     base_config,
     searches_of,
 )
-from experiments.nasbench201_table import LATENCIES, Cell
 from nas.cell_search.estimators import CELLS_PER_STEP
 from nas.cell_search.finalist_scores import naswot_scores
 from nas.cell_search.presets import PRESETS

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from experiments.chance import Chance
-from experiments.darts_cc_points import Point
+from experiments.small_protocol.published import Point
 from nas.reports.style import MUTED, plain_axes, save_picture
 
 STYLES = {
@@ -30,7 +30,7 @@ def draw_protocol(
     """Draws every network once per seed, and the curve through the random cells.
 
     Args:
-        rows: of `experiments.small_protocol.protocol`, two random cells or more among them.
+        rows: as `protocol` (`protocol.py`) returns them, two random cells or more among them.
         path: the picture; its suffix, `.svg` or `.png`, decides the format.
         published: networks that others have trained, drawn hollow.
     """

@@ -1,19 +1,4 @@
-"""Cells of five λs, random cells and DARTS, all retrained alike, small enough for many seeds.
-
-    python -m experiments.small_protocol cifar10 --out runs/small-cifar10 --seeds 0 1 2 --at-once 16
-    python -m experiments.small_protocol fashion --share 0.1 --seeds 0
-    python -m experiments.small_protocol cifar10 --published genotypes.json
-
-The protocol is that of DARTS-CC: 3 cells of 16 channels, 50 epochs of search, 100 of retraining.
-Here every network gets all 100, batches of 96 and a cutout of 16; it is tested once, after the last
-epoch. What DARTS-CC reports of its own networks is put beside them (`darts_cc_points.py`), and
-`--published` names a file of its cells, which are then retrained like all others (`published_cells`
-says what it holds). Where time is short, `--share` takes a part of all epochs, `--search-share` of
-those of the search alone, and `--shrink` has the supernet see smaller images; `--at-once` has a GPU
-train several networks side by side. Whoever runs the command again goes on where it stopped; the
-JSON files right in the folder are all that another machine needs to go on after the last finished
-network.
-"""
+"""Searches and retrainings of the small protocol: every cell by one recipe, each made once."""
 
 import json
 import random
@@ -23,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from cells.errors import InputError
@@ -32,16 +16,12 @@ from cells.notation import from_darts_cc, read_genotype
 from cells.sampling import random_cell
 from cells.space import find_space
 from cells.strict_json import load_json, show
-from experiments.chance import Chance
-from experiments.darts_cc_points import published_points, published_table
 from experiments.records import finished, recorded
-from experiments.small_protocol_picture import draw_protocol
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.fronts import load_front
 from nas.cell_search.presets import PRESETS
 from nas.retraining.config import RetrainConfig, read_retraining
 from nas.retraining.run import Job, retrain, retrain_each
-from nas.runtime.commandline import Parser, run_script
 from nas.runtime.files import read_config, write_json
 
 LAMS = 5
@@ -264,102 +244,3 @@ def protocol(
             if result is not None:
                 record(jobs[done], result)
     return [read_config(out / f"{entry.name}.json") for entry in entries]
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The networks by size, with what a random cell of that size reaches, in Markdown.
-
-    Random cells are those with two inputs per node, as ours have them. What a cell has above their
-    curve stands beside the standard deviation that another random cell of its size would have. A λ
-    of DARTS-CC is the price of one parameter.
-    """
-    points = [(r["params"], a) for r in rows if r["kind"] == "random" for a in r["accuracies"]]
-    chance = Chance(points)
-    lines = [
-        "| cell | λ | parameters | test accuracy, % | above random cells, points |",
-        "|:--|--:|--:|--:|--:|",
-    ]
-    for row in sorted(rows, key=lambda row: (row["kind"], row["params"])):
-        mean = float(np.mean(row["accuracies"]))
-        ahead = ""
-        # The curve ends with the random cells.
-        if row["kind"] != "random" and chance.low <= row["params"] <= chance.high:
-            error = chance.error([row["params"]])
-            ahead = f"{100 * chance.ahead([(row['params'], mean)]):+.2f}"
-            ahead += "" if error is None else f" ± {100 * error:.2f}"
-        spread = row["accuracies"]
-        std = f" ± {100 * float(np.std(spread, ddof=1)):.2f}" if len(spread) > 1 else ""
-        lam = "" if row["lam"] is None else f"{row['lam']:.3g}"
-        lam += " / parameter" if row["kind"] == "DARTS-CC" else ""
-        lines.append(
-            f"| {row['kind']} | {lam} | {row['params']:,} | {100 * mean:.2f}{std} | {ahead} |"
-        )
-    return "\n".join(lines)
-
-
-def _command() -> None:
-    parser = Parser(
-        prog="python -m experiments.small_protocol",
-        description="Cells of five λs, random cells and DARTS, all retrained alike.",
-    )
-    parser.add_argument("data", help="cifar10, fashion, or other data as search.py takes them")
-    parser.add_argument("--out", type=Path, help="folder to keep (default runs/small-DATA)")
-    parser.add_argument("--data-root", type=Path, default=Path(SEARCH.data_root))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--published",
-        type=Path,
-        metavar="FILE",
-        help="JSON file of DARTS-CC's cells, for more rows",
-    )
-    parser.add_argument("--share", type=float, default=1.0, help="of all epochs (default 1)")
-    parser.add_argument(
-        "--search-share", type=float, help="of the epochs of the search (default as --share)"
-    )
-    parser.add_argument(
-        "--shrink",
-        type=int,
-        nargs="+",
-        default=[SEARCH.shrink],
-        help="a search for each, whose supernet sees images that many times smaller (default 1)",
-    )
-    parser.add_argument(
-        "--at-once",
-        type=int,
-        default=1,
-        help="networks that a GPU trains side by side (default 1; half a GiB of its memory each)",
-    )
-    args = parser.parse_args()
-    for name in ("share", "search_share"):
-        value = getattr(args, name)
-        if value is not None and not 0 < value <= 1:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} must be above 0 and at most 1, got {value}")
-    if args.at_once < 1:
-        raise InputError(f"--at-once must be at least 1, got {args.at_once}")
-    out = args.out or Path("runs") / f"small-{Path(args.data).stem}"
-    rows = protocol(
-        args.data,
-        args.data_root,
-        out,
-        args.seeds,
-        args.share,
-        args.published,
-        search_share=args.search_share,
-        shrink=args.shrink,
-        at_once=args.at_once,
-    )
-    picture = out / "accuracy.png"
-    points = published_points(args.data)
-    draw_protocol(rows, picture, points)
-    reported = f"{published_table(points)}\n\n" if points else ""
-    print(f"{table(rows)}\n\n{reported}Picture: {picture}")
-
-
-def main() -> None:
-    """`python -m experiments.small_protocol`."""
-    run_script(_command)
-
-
-if __name__ == "__main__":
-    main()

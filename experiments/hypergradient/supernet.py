@@ -1,6 +1,6 @@
 """The mixed term on real supernets: finite differences against the exact form, float64.
 
-    python -m experiments.hypergradient_supernet
+    python -m experiments.hypergradient.supernet
 
 Two small supernets on scikit-learn's digits, as they are, with ReLU, and with softplus in its
 place. As in `experiments.hypergradient`, the validation loss is cut off from φ, so that the mixed
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.hypergradient import flat
+from experiments.hypergradient.problems import flat
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.searcher import Searcher
 from nas.objective.terms import StepInputs

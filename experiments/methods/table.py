@@ -82,7 +82,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     """One line for each cell of a method, in Markdown; random cells and the machine below.
 
     Args:
-        records: at least one; see `experiments.methods.Bench`.
+        records: at least one; see `experiments.methods.bench.Bench`.
     """
     known = chances(records)
     machines = dict.fromkeys(

@@ -1,0 +1,1 @@
+"""Hypergradients: closed forms, finite differences and double backward compared."""

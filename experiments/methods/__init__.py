@@ -1,0 +1,1 @@
+"""Every method of the literature beside random cells of equal cost."""

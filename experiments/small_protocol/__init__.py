@@ -1,0 +1,1 @@
+"""Cells of five λs, random cells and DARTS, all retrained alike with small networks."""
