@@ -50,7 +50,7 @@ def cases(threads: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
 
 
 def _middle(changes: dict[str, Any]) -> float:
-    """Parameters half-way between the cheapest cell and the dearest, an operation on every edge."""
+    """Parameters half-way between the least and the most expensive cell with all its edges."""
     config = PRESETS[PRESET]
     space = find_space(changes.get("space", config.space))
     sizes = (changes.get(name, getattr(config, name)) for name in ("channels", "num_cells"))

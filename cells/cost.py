@@ -49,16 +49,16 @@ class CostTable:
 
     @property
     def low(self) -> float:
-        """Cost of the cheapest architecture with one operation on each edge."""
+        """Returns the cost of the least expensive architecture with one operation on each edge."""
         return self.base + float(self.table.min(dim=1).values.sum())
 
     @property
     def high(self) -> float:
-        """Cost of the dearest architecture with one operation on each edge."""
+        """Returns the cost of the most expensive architecture with one operation on each edge."""
         return self.base + float(self.table.max(dim=1).values.sum())
 
     def unit(self) -> tuple[Tensor, float]:
-        """Table and base of the same cost on a scale where the cheapest is 0 and the dearest 1.
+        """Table and base of the same cost scaled so that the least expensive is 0, the most 1.
 
         Raises:
             InputError: if all architectures cost the same.

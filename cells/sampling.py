@@ -15,13 +15,13 @@ from cells.cost import CostTable
 from cells.errors import InputError
 from cells.space import SearchSpace
 
-Cell = tuple[int, ...]
+Choices = tuple[int, ...]
 """Operation of each edge, `num_edges` column numbers; `none` where there is no edge."""
 
 TRIES = 5000
 """Draws for each cell of a given cost before there seem to be too few."""
 STEEPEST = 1e3
-"""Largest tilt towards cheap or dear cells, nats per largest difference between operations."""
+"""Largest tilt towards low or high costs, nats per largest difference between operations."""
 
 
 def random_cell(
@@ -30,7 +30,7 @@ def random_cell(
     *,
     convolutions: float | None = None,
     connected: bool = True,
-) -> Cell:
+) -> Choices:
     """A cell of the space, each as likely as any other.
 
     Args:
@@ -54,7 +54,9 @@ def random_cell(
             return tuple(cell)
 
 
-def mutate(space: SearchSpace, cell: Cell, draw: random.Random, *, connected: bool = True) -> Cell:
+def mutate(
+    space: SearchSpace, cell: Choices, draw: random.Random, *, connected: bool = True
+) -> Choices:
     """A neighbour: a cell that differs in one edge.
 
     The edge gets another operation or, where a node keeps some of its edges only and with
@@ -78,7 +80,7 @@ def random_cells_at(
     draw: random.Random,
     *,
     within: float = 0.05,
-) -> list[Cell]:
+) -> list[Choices]:
     """Connected cells of about a given cost; among those of equal cost each is as likely.
 
     Cells are drawn with probabilities ∝ exp(−β · cost), where β makes `cost` their mean, until
@@ -93,7 +95,7 @@ def random_cells_at(
     Raises:
         InputError: if `TRIES` draws for each are not enough.
     """
-    cells: list[Cell] = []
+    cells: list[Choices] = []
     nearest = math.inf
     tilt = _tilt_to(space, table, cost)
     for _ in range(TRIES * count):
@@ -137,7 +139,7 @@ def _mutant(space: SearchSpace, cell: list[int], draw: random.Random) -> list[in
 class _Tilt(NamedTuple):
     """A distribution of cells, ∝ exp(−β · cost)."""
 
-    sets: list[list[Cell]]
+    sets: list[list[Choices]]
     """For each node, the sets of edges it may keep."""
     set_probs: list[list[float]]
     """Their probabilities."""
@@ -176,7 +178,7 @@ def _tilt_to(space: SearchSpace, table: CostTable, cost: float) -> _Tilt:
     return _tilt(space, table.table, high)
 
 
-def _tilted_cell(space: SearchSpace, tilt: _Tilt, draw: random.Random) -> Cell:
+def _tilted_cell(space: SearchSpace, tilt: _Tilt, draw: random.Random) -> Choices:
     cell = [space.none] * space.num_edges
     for sets, weights in zip(tilt.sets, tilt.set_probs, strict=True):
         for row in draw.choices(sets, weights)[0]:

@@ -7,7 +7,7 @@ import numpy as np
 COEFFICIENTS = 3
 """Of a parabola."""
 LEAST = 2.0
-"""Standard errors by which a difference is told from nothing."""
+"""Standard errors from which a difference counts as one."""
 
 
 class Chance:
@@ -15,8 +15,8 @@ class Chance:
 
     Attributes:
         count: how many random cells there are.
-        low: parameters of the cheapest of them.
-        high: parameters of the dearest; what the curve says beyond either is extrapolation.
+        low: parameters of the smallest of them.
+        high: parameters of the largest; what the curve says beyond either is extrapolation.
         deviation: standard deviation of a random cell from the curve, s = √(RSS / (n − 3)); None
             if there are too few sizes for a parabola, where a line takes its place.
     """

@@ -67,7 +67,7 @@ def errors(config: SearchConfig, *, smooth: bool, warmup: int = 20) -> tuple[flo
         return problem.evaluate(train, w, a).total
 
     def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-        return problem.evaluate(val, w, a, even=True).objective
+        return problem.evaluate(val, w, a, balance_lams=True).objective
 
     def val_loss_cut(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
         return val_loss(w, tuple(x.detach() for x in a))

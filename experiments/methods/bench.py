@@ -33,7 +33,7 @@ ORDER = (
     "evolution", "fbnet", "rc-darts", "budgeted", "hypernetworks", "sdarts-rs", "sdarts-adv",
     "darts-second", "darts-cc",
 )  # fmt: skip
-"""All methods; the dearest come last."""
+"""All methods; the most expensive come last."""
 DIAL = ("gibbs", "darts-cc", "random-search", "evolution")
 """Methods for every λ: three cells each, at both ends and in the middle of the range of log λ."""
 BOUNDED = ("rc-darts", "budgeted")
@@ -124,13 +124,13 @@ class Bench:
         )  # fmt: skip
 
     def ends(self, space: SearchSpace) -> tuple[float, float]:
-        """Parameters of the cheapest and of the dearest cell of a space."""
+        """Parameters of the least and of the most expensive cell of a space."""
         params = self.params(space)
         low, high = (most_probable(space, sign * params.table).tolist() for sign in (-1, 1))
         return params.total(low), params.total(high)
 
     def middle(self, space: SearchSpace) -> int:
-        """Parameters half way between the cheapest and the dearest cell of a space."""
+        """Parameters half way between the least and the most expensive cell of a space."""
         return round(sum(self.ends(space)) / 2)
 
     def config(self, method: str, seed: int) -> SearchConfig:

@@ -16,6 +16,7 @@ from torch import Tensor
 from cells.cost import CostTable, fitted_table
 from cells.errors import InputError
 from cells.notation import from_nasbench201
+from cells.sampling import Choices
 from cells.space import find_space
 from nas.runtime.streams import stream
 from nas.selection.pareto import hypervolume
@@ -33,8 +34,6 @@ LEAST = 80.0
 """Accuracy in per cent below which a cell counts nothing."""
 MEASURED = 40
 """Networks whose latencies a search may know."""
-
-Cell = tuple[int, ...]
 
 
 class Benchmark:
@@ -59,7 +58,7 @@ class Benchmark:
             raise InputError(f"{path} does not exist: set NAS_DATA to the folder that holds {FILE}")
         with gzip.open(path, "rt", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        self.cells: list[Cell] = [from_nasbench201(row["arch_str"]).choices() for row in rows]
+        self.cells: list[Choices] = [from_nasbench201(row["arch_str"]).choices() for row in rows]
         self.accuracy = np.array([float(row["cifar10_test_acc"]) for row in rows])
         self.costs = {
             name: np.array([float(row[column]) for row in rows]) for name, column in COLUMNS.items()

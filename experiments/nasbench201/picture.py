@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.nasbench201.benchmark import LEAST, Benchmark, Cell
+from cells.sampling import Choices
+from experiments.nasbench201.benchmark import LEAST, Benchmark
 from nas.reports.style import FAINT, FONTS, INK, MUTED
 from nas.runtime.files import write_atomically
 
@@ -23,7 +24,7 @@ COLOURS = ("#0f766e", "#b45309", "#7c3aed", "#be123c", "#0369a1")
 
 
 def draw_fronts(
-    benchmark: Benchmark, found: dict[str, dict[int, Sequence[Cell]]], path: Path
+    benchmark: Benchmark, found: dict[str, dict[int, Sequence[Choices]]], path: Path
 ) -> None:
     """Draws true accuracies against costs: all cells, the true front, ours by seed.
 
@@ -65,7 +66,7 @@ def draw_fronts(
 def _staircase(
     costs: np.ndarray, accuracy: np.ndarray, ends: float
 ) -> tuple[list[float], list[float]]:
-    """Corners of the front of some cells, from the cheapest to a cost where the picture ends."""
+    """Corners of the front of some cells, from the least cost to that where the picture ends."""
     xs, ys = list[float](), list[float]()
     for n in np.lexsort((-accuracy, costs)):
         if accuracy[n] > LEAST and (not ys or accuracy[n] > ys[-1]):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.nasbench201.benchmark import LATENCIES, Cell
+from cells.sampling import Choices
+from experiments.nasbench201.benchmark import LATENCIES
 from experiments.nasbench201.searches import (
     LAMS,
     Laboratory,
@@ -79,12 +80,12 @@ def evolved(lab: Laboratory, seed: int, cost: str) -> dict[str, Any]:
         start = time.perf_counter()
 
         @cache
-        def worth(network: Cell) -> float:
+        def worth(network: Choices) -> float:
             alone = torch.tensor([network])
             nll = [float(search.problem.likelihoods(alone, IMAGES)) for search in searches]
             return sum(nll) / len(nll) - config.naswot * float(naswot_scores(searches[0], alone))
 
-        def score(cell: Cell) -> tuple[float, float]:
+        def score(cell: Choices) -> tuple[float, float]:
             return worth(problem.skeleton.space.live(cell)), table.total(cell)
 
         evolution = Evolution(

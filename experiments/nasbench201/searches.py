@@ -18,8 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cells.cost import CostTable, cost_table
+from cells.sampling import Choices
 from cells.space import find_space
-from experiments.nasbench201.benchmark import LATENCIES, Benchmark, Cell
+from experiments.nasbench201.benchmark import LATENCIES, Benchmark
 from experiments.records import recorded
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.finalist_scores import naswot_scores, score_finalists
@@ -196,7 +197,7 @@ class Laboratory:
         }
 
 
-def cells_of(front: Front, count: int = LAMS) -> list[Cell]:
+def cells_of(front: Front, count: int = LAMS) -> list[Choices]:
     """The cells of λs evenly spaced in unit position, from the smallest λ to the largest."""
     return [tuple(cell) for cell in front.choices(front.lam_range.grid(count)).tolist()]
 
@@ -208,7 +209,7 @@ def along_the_dial(
     guesses: Tensor,
     costs: Sequence[str],
     unit_lams: Tensor,
-) -> list[Cell]:
+) -> list[Choices]:
     """The best cells for positions of the dial; latencies are measured before.
 
     A fitted latency is a guess. `FINALISTS` cells, the best for guessed budgets, the next best and

@@ -53,7 +53,7 @@ def published_points(data: str) -> list[Point]:
 def published_table(points: Sequence[Point]) -> str:
     """Means by kind and λ, and how far they lie above its own random cells, in Markdown.
 
-    That is said of cells between the cheapest and the dearest random one: how many is in brackets.
+    That is said of cells between the smallest and the largest random one; brackets say how many.
 
     Args:
         points: of one data set, random cells among them.

@@ -86,12 +86,12 @@ class Budgets(NamedTuple):
             torch.tensor([min(1.0, (kept or d) / d) for d in degrees], dtype=torch.float64),
         )
         flat = torch.zeros(1, space.num_edges, len(space.ops), dtype=torch.float64)
-        cheapest = bounds.totals(bounds.likeliest(flat, "most_probable"))[0]
-        for name, limit, least in zip(bounds.names, bounds.limits, cheapest, strict=True):
+        least_costs = bounds.totals(bounds.likeliest(flat, "most_probable"))[0]
+        for name, limit, least in zip(bounds.names, bounds.limits, least_costs, strict=True):
             if least > limit:
                 raise InputError(
-                    f"no cell is within {name} <= {float(limit):,.6g}: the cheapest has "
-                    f"{float(least):,.6g}"
+                    f"no cell is within {name} <= {float(limit):,.6g}: the least expensive cell "
+                    f"has {float(least):,.6g}"
                 )
         return bounds
 
@@ -121,7 +121,7 @@ class Budgets(NamedTuple):
             rule: a name in `nas.architecture.discretise.RULES`.
 
         Returns:
-            (n, edges) int64; the cheapest cells where none is within the bounds.
+            (n, edges) int64; the least expensive cells where none is within the bounds.
         """
         log_probs = log_probs.double()
         prices = (self.tables / self.limits[:, None, None]).sum(dim=0)  # (edges, ops)

@@ -21,7 +21,7 @@ class ArchitectureDistribution:
     relaxation: Relaxation
     """What logits mean: the expected weights of operations."""
     num_ops: int
-    """Candidates on every edge before any is pruned."""
+    """Candidates on every edge before any is removed."""
     weighs_edges: bool = False
     """Whether the edges into a node are weighed, too."""
     kept: Tensor | None = None
@@ -62,7 +62,7 @@ class ArchitectureDistribution:
     def log_probs(self, raw: Tensor) -> Tensor:
         """Returns the logarithms of the operations' expected weights, (…, edges, ops).
 
-        They are −∞ for candidates that were pruned.
+        They are −∞ for candidates that were removed.
         """
         found = self.relaxation.log_probs(self.op_logits(raw))
         return self.everywhere(found, fill=-torch.inf).weights

@@ -79,7 +79,7 @@ class Relaxed(Estimator):
         train_terms: list[Terms] = []
 
         def val_loss(w: tuple[Tensor, ...], a: tuple[Tensor, ...]) -> Tensor:
-            terms = problem.evaluate(val, w, a, even=True, once=order == "first")
+            terms = problem.evaluate(val, w, a, balance_lams=True, once=order == "first")
             val_terms.append(terms.detached())
             return terms.objective
 
@@ -129,9 +129,9 @@ class ScoreFunction(Estimator):
             log_probs = problem.hypernet(val.unit_lams).log_softmax(dim=-1)
         generator = stream(config.seed, "cells", step)
         choices = draw_cells(log_probs, CELLS_PER_STEP, generator).to(val.x.device)
-        nll, right = self.processes.average(problem.objective.score(val, choices))
+        nll, accuracy = self.processes.average(problem.objective.score(val, choices))
         self.memory = [*self.memory, scored(choices, nll, log_probs)][-REMEMBERED:]
-        terms = problem.objective.from_scores(val, self.memory, nll.mean(), right.mean())
+        terms = problem.objective.from_scores(val, self.memory, nll.mean(), accuracy.mean())
         grads = torch.autograd.grad(terms.objective, problem.arch)
         return ArchGradient(terms.detached(), terms.total.detach(), grads)
 

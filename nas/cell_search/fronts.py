@@ -47,7 +47,7 @@ def make_distribution(config: SearchConfig, kept: Tensor | None = None) -> Archi
     """Returns what the hypernetwork's output means.
 
     Args:
-        kept: (edges, n) int64, the candidates that are left, if some were pruned.
+        kept: (edges, n) int64, the candidates that are left, if some were removed.
     """
     num_ops = len(find_space(config.space).ops)
     return ArchitectureDistribution(
@@ -68,7 +68,7 @@ def make_front(
     Args:
         tables: all costs, by name.
         finalists: cells to choose from, if the search scored any.
-        kept: (edges, n) int64 on the CPU, the candidates that are left, if some were pruned.
+        kept: (edges, n) int64 on the CPU, the candidates that are left, if some were removed.
         bounds: those of the settings, if they have been read.
     """
     space = find_space(config.space)

@@ -266,8 +266,8 @@ class Problem:
         sample = self.sample("val", 0)
         total = torch.zeros(len(choices), dtype=torch.float64)
         number = -(-len(part) // SCORED_BATCH)
-        even = -(-len(part) // number)  # a last batch of few images would have poor statistics
-        for x, y in self.task.evaluation_batches(part, even):
+        size = -(-len(part) // number)  # a last batch of few images would have poor statistics
+        for x, y in self.task.evaluation_batches(part, size):
             batch = sample._replace(x=shrink(x, self.config.shrink), y=y)
             total += len(y) * self.objective.score(batch, choices.to(x.device))[0].double().cpu()
         return total / len(part)
@@ -278,7 +278,7 @@ class Problem:
         weights: Sequence[Tensor],
         arch: Sequence[Tensor],
         *,
-        even: bool = False,
+        balance_lams: bool = False,
         logits: Tensor | None = None,
         once: bool = False,
     ) -> Terms:
@@ -287,13 +287,13 @@ class Problem:
         Args:
             weights: one tensor for each parameter of the supernet.
             arch: one tensor for each parameter of the hypernetwork.
-            even: see `NegativeElbo.forward`.
+            balance_lams: see `NegativeElbo.forward`.
             logits: what is taken for the hypernetwork's; see there.
             once: whether the weights are the present ones, or these without gradient, and the terms
                 are differentiated no more than once, so that recordings may be used.
         """
         recorded = once and self.objective.recorded is not None
-        options: dict[str, Any] = {"even": even, "arch_logits": logits}
+        options: dict[str, Any] = {"balance_lams": balance_lams, "arch_logits": logits}
         if recorded:
             options["own"] = weights
         values = dict(zip(self._names[len(weights) :], arch, strict=True))

@@ -20,7 +20,7 @@ from nas.optim.constraints import CostConstraint
 from nas.optim.curvature import Eigenvalue, top_eigenvalue
 from nas.optim.loop import Gradient, Loop
 from nas.optim.perturbation import adversarial
-from nas.optim.progressive import prune, widen
+from nas.optim.progressive import remaining_ops, widen
 from nas.runtime.processes import Processes
 from nas.runtime.streams import stream
 from nas.selection.finalists import Finalists
@@ -103,8 +103,8 @@ class Searcher(Loop):
         stage = self.problem.schedule.stage(self.step)
         if stage != self.stage:
             log_probs = self.front().log_probs(self.problem.lam_range.grid(self.config.grid))
-            keep = self.config.keep_ops[stage - 1]
-            self._enter(stage, prune(log_probs, self.problem.skeleton.space.none, keep))
+            count = self.config.keep_ops[stage - 1]
+            self._enter(stage, remaining_ops(log_probs, self.problem.skeleton.space.none, count))
         super().advance()
 
     def _enter(self, stage: int, kept: Tensor) -> None:
@@ -115,7 +115,7 @@ class Searcher(Loop):
             self.problem.replace_supernet(supernet)
             self.supernet = supernet
             self.w_optimizer = self._weight_optimizer(self.config)
-        self.problem.objective.keep(kept)
+        self.problem.objective.restrict(kept)
         self.stage = stage
 
     def draw_train(self) -> StepInputs:
@@ -175,7 +175,7 @@ class Searcher(Loop):
         val = self.estimator.draw(self.step)
         found = self.step_architecture(train, val)
         if self.constraint is not None:
-            self.constraint.keep(val.unit_lams, self.problem.schedule.since_warmup(self.step))
+            self.constraint.enforce(val.unit_lams, self.problem.schedule.since_warmup(self.step))
         self.note("val", found.terms)
         return found.weights
 

@@ -234,10 +234,10 @@ class Mlp(Hypernet):
 
 @final
 class Gibbs(Hypernet):
-    """h(u) = a − Σ_k β_k(u_k) ĉ_k: a larger λ never asks for a dearer architecture.
+    """h(u) = a − Σ_k β_k(u_k) ĉ_k: a larger λ never asks for a more expensive architecture.
 
-    `a` (edges, ops) is learned. ĉ_k is the table of cost k, less the cheapest operation of each
-    edge (which no softmax sees), over the largest range within an edge: ĉ_k ∈ [0, 1]. β_k is
+    `a` (edges, ops) is learned. ĉ_k is the table of cost k, less the least expensive operation of
+    each edge (which no softmax sees), over the largest range within an edge: ĉ_k ∈ [0, 1]. β_k is
     learned, positive and increasing, its logarithm piecewise linear in u: `first_k` at u = 0, plus
     softplus of an increment for every interval between knots that is passed. (β = λ / κ, the exact
     solution for costs that add and a price κ of the distribution's KL, is of this form.)
@@ -256,9 +256,9 @@ class Gibbs(Hypernet):
     Most probable architecture. Let Γ be any set of allowed architectures (any constraints), and
     a(γ), c(γ) sums over edges. log q(γ) = a(γ) − β c(γ) − const. If γ is best in Γ at β and γ' at
     β' > β, then a(γ) − β c(γ) ≥ a(γ') − β c(γ') and a(γ') − β' c(γ') ≥ a(γ) − β' c(γ). Adding,
-    (β' − β) (c(γ) − c(γ')) ≥ 0: γ' is not dearer. Other rules of discretisation do not promise that
-    (`nas/architecture/discretise.py`), nor do probabilities other than the softmax of h, as those
-    of Dirichlet and sigmoid relaxations, where a node keeps some of its edges.
+    (β' − β) (c(γ) − c(γ')) ≥ 0: γ' is not more expensive. Other rules of discretisation do not
+    promise that (`nas/architecture/discretise.py`), nor do probabilities other than the softmax of
+    h, as those of Dirichlet and sigmoid relaxations, where a node keeps some of its edges.
 
     Both hold for fixed `a`, first and increments, that is at every moment of a search.
     """

@@ -90,7 +90,7 @@ class NegativeElbo(nn.Module):
         self.multipliers: tuple[Budgets, Tensor] | None = None
         """Bounds on expected costs, and their multipliers (num_bounds,)."""
 
-    def keep(self, kept: Tensor) -> None:
+    def restrict(self, kept: Tensor) -> None:
         """Leaves only some candidates on every edge.
 
         Args:
@@ -156,7 +156,7 @@ class NegativeElbo(nn.Module):
         self,
         sample: StepInputs,
         *,
-        even: bool = False,
+        balance_lams: bool = False,
         arch_logits: Tensor | None = None,
         own: Sequence[Tensor] | None = None,
     ) -> Terms:
@@ -164,10 +164,9 @@ class NegativeElbo(nn.Module):
 
         Args:
             arch_logits: (num_lams, edges, columns) in the place of the hypernetwork's.
-            even: weigh the objective of each λ by 1 / (1 + Σ_k λ_k), or what its price says. No
-                λ's own optimum moves, but the gradients of large λs, which are proportional to λ,
-                do not drown those of small ones where all of them share the hypernetwork's
-                parameters. A λ for a single parameter is so small that all weights are 1.
+            balance_lams: divide the objective of each λ by 1 + Σ_k λ_k, or what its price says. No
+                λ's own optimum moves. But gradients are proportional to λ, and all λs share the
+                hypernetwork's parameters: undivided, large λs would drown small ones.
             own: the supernet's parameters as they are, or the same without gradient, if the terms
                 are at these and are differentiated once: then recordings may be used.
         """
@@ -183,10 +182,18 @@ class NegativeElbo(nn.Module):
             shares = None
             if edge_logits is not None:
                 shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
-            nll, right = self.likelihood(sample.x, sample.y, weights, active, shares, own)
+            nll, accuracy = self.likelihood(sample.x, sample.y, weights, active, shares, own)
             terms.append(
                 self._terms(
-                    nll, right, lam, logits, weights, tables, offsets, sample.arch_kl_price, even
+                    nll,
+                    accuracy,
+                    lam,
+                    logits,
+                    weights,
+                    tables,
+                    offsets,
+                    sample.arch_kl_price,
+                    balance_lams,
                 )
             )
         return mean_terms(terms)
@@ -219,14 +226,14 @@ class NegativeElbo(nn.Module):
     def _terms(
         self,
         nll: Tensor,
-        right: Tensor,
+        accuracy: Tensor,
         lam: Tensor,
         arch_logits: Tensor,
         weights: Tensor,
         tables: Tensor,
         offsets: Tensor,
         arch_kl_price: float,
-        even: bool,
+        balance_lams: bool,
     ) -> Terms:
         """The bound's terms at one λ, (num_costs,), with arch_logits (edges, n)."""
         config = self.config
@@ -241,8 +248,8 @@ class NegativeElbo(nn.Module):
         penalty = self._penalty(probs)
         loss, scale, pull = PRICES[config.price](nll, lam.to(costs), costs)
         total = loss + weight_kl + arch_kl_price * arch_kl + penalty
-        objective = total / (pull if even else scale)
-        return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, right)
+        objective = total / (pull if balance_lams else scale)
+        return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, accuracy)
 
     def _penalty(self, probs: Tensor) -> Tensor:
         """What regulariser and bounds add, a scalar, for expected weights (edges, ops)."""
@@ -265,16 +272,16 @@ class NegativeElbo(nn.Module):
         """
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)
-        nlls, rights = [], []
+        nlls, accuracies = [], []
         one_hots = F.one_hot(choices, self.tables.shape[2]).to(self.tables)
         for cell, one_hot in zip(choices.tolist(), one_hots, strict=True):
-            nll, right = self.likelihood(sample.x, sample.y, one_hot, cell, own=())
+            nll, accuracy = self.likelihood(sample.x, sample.y, one_hot, cell, own=())
             nlls.append(nll)
-            rights.append(right)
-        return torch.stack(nlls), torch.stack(rights)
+            accuracies.append(accuracy)
+        return torch.stack(nlls), torch.stack(accuracies)
 
     def from_scores(
-        self, sample: StepInputs, memory: Sequence[Scored], nll: Tensor, right: Tensor
+        self, sample: StepInputs, memory: Sequence[Scored], nll: Tensor, accuracy: Tensor
     ) -> Terms:
         """The bound's terms, weighed evenly over λs, from scored cells.
 
@@ -285,7 +292,7 @@ class NegativeElbo(nn.Module):
         Args:
             memory: scored cells of this step and earlier ones.
             nll: mean of this step's cells, a scalar.
-            right: mean accuracy of this step's cells, a scalar.
+            accuracy: mean accuracy of this step's cells, a scalar.
         """
         logits, _ = self.arch_logits(sample)
         log_probs = self.relaxation.log_probs(logits)  # (num_lams, edges, ops)
@@ -307,5 +314,5 @@ class NegativeElbo(nn.Module):
         objective = (total / (1 + lams.sum(dim=1))).mean()
         return Terms(
             total.mean(), nll, costs, arch_kl.mean(), weight_kl.sum(), penalty.mean(), objective,
-            right,
+            accuracy,
         )  # fmt: skip

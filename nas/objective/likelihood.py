@@ -99,10 +99,10 @@ class RecordedLikelihood:
             detached = [tensor.detach() for tensor in inputs]
             self._passes[key] = _Pass(self, detached, needs)
         if not any(needs):
-            nll, right = self._passes[key].run(inputs)[:2].unbind()
-            return nll, right
-        nll, right = _Replay.apply(self._passes[key], used, x, y, weights, shares, *parameters)
-        return nll, right
+            nll, accuracy = self._passes[key].run(inputs)[:2].unbind()
+            return nll, accuracy
+        nll, accuracy = _Replay.apply(self._passes[key], used, x, y, weights, shares, *parameters)
+        return nll, accuracy
 
     def _computes_all(self, x: Tensor, active: Sequence[int]) -> bool:
         """Whether a pass of one operation per edge is recorded as one of all."""
@@ -134,10 +134,10 @@ class _Pass:
             leaves = [t.detach().requires_grad_(n) for t, n in zip(rest, needs[:2], strict=False)]
             shares = leaves[1] if len(leaves) > 1 else None
             with torch.set_grad_enabled(any(needs)):
-                nll, right = recorded.likelihood(x, y, leaves[0], None, shares)
+                nll, accuracy = recorded.likelihood(x, y, leaves[0], None, shares)
             wanted = [leaf for leaf in leaves if leaf.requires_grad] + list(own)
             found = torch.autograd.grad(nll, wanted, allow_unused=True) if wanted else ()
-            return nll.detach(), right, *found
+            return nll.detach(), accuracy, *found
 
         def flat(*tensors: Tensor) -> Tensor:
             return torch.cat(
@@ -170,9 +170,9 @@ class _Replay(torch.autograd.Function):
         x, y, weights, shares = tensors[:4]
         ctx.kept, ctx.used = kept, used
         ctx.flat = kept.run([t for t in (x, y, weights, shares) if t is not None])
-        nll, right = ctx.flat[0].clone(), ctx.flat[1].clone()
-        ctx.mark_non_differentiable(right)
-        return nll, right
+        nll, accuracy = ctx.flat[0].clone(), ctx.flat[1].clone()
+        ctx.mark_non_differentiable(accuracy)
+        return nll, accuracy
 
     @staticmethod
     @once_differentiable

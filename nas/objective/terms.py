@@ -15,7 +15,7 @@ class Terms(NamedTuple):
     nll: Tensor
     """Mean negative log-likelihood, nats per example, a scalar."""
     costs: Tensor
-    """Expected cost of each kind, (num_costs,), in the unit of its λ: 0 cheapest … 1 dearest, or
+    """Expected cost of each kind, (num_costs,), in the unit of its λ: 0 least … 1 most, or
     parameters, multiply–adds, microseconds; KL / N for `kl`."""
     arch_kl: Tensor
     """KL(q(γ|λ) ‖ uniform) in nats, a scalar."""
@@ -24,7 +24,7 @@ class Terms(NamedTuple):
     penalty: Tensor
     """What regulariser and multipliers add, a scalar."""
     objective: Tensor
-    """What is minimised: the total, or with `even` the totals over the factor of their price."""
+    """What is minimised: the total, or with `balance_lams` each λ's total over its own factor."""
     accuracy: Tensor
     """Share of examples classified correctly, a scalar without gradient."""
 

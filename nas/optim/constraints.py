@@ -47,7 +47,7 @@ class CostConstraint:
         """
         Args:
             kind: `projection` or `multiplier`.
-            bounds: what is to be kept.
+            bounds: on expected costs.
             objective: whose hypernetwork is projected, or which the multipliers enter.
             lam_range: of the search.
             levels: in which a projection tightens the bounds.
@@ -71,7 +71,7 @@ class CostConstraint:
         """Expected costs as multiples of their bounds, less 1, (lams, num_bounds)."""
         return self.bounds.expected(self.objective.expected_weights(unit_lams)) - 1
 
-    def keep(self, unit_lams: Tensor, finished: float) -> None:
+    def enforce(self, unit_lams: Tensor, finished: float) -> None:
         """Does what the constraint asks for after a step of the architecture.
 
         Args:

@@ -9,23 +9,24 @@ from torch import Tensor
 from cells.supernet import MixedEdge, Supernet
 
 
-def prune(log_probs: Tensor, none: int, keep: int) -> Tensor:
-    """The candidates that stay on every edge.
+def remaining_ops(log_probs: Tensor, none: int, count: int) -> Tensor:
+    """Chooses the candidates that stay on every edge.
 
-    Those of largest expected weight at any λ stay, so that no λ loses what it likes best by the
-    taste of the others. `none` stays besides: it costs nothing, and says what an edge is worth.
+    An operation is judged by its largest expected weight over all λs, so that no λ loses its best
+    operation because others prefer another. `none` always stays: it costs nothing, and its weight
+    says what an edge is worth.
 
     Args:
         log_probs: (lams, edges, ops), −∞ for candidates that are gone already.
         none: column of the absent edge.
-        keep: number of other operations on every edge, >= 1, at most as many as are left.
+        count: number of other operations on every edge, >= 1, at most as many as are left.
 
     Returns:
-        (edges, keep + 1) int64, increasing column numbers.
+        (edges, count + 1) int64, increasing column numbers.
     """
     best = log_probs.amax(dim=0)
     best[:, none] = torch.inf
-    return best.argsort(dim=1, descending=True, stable=True)[:, : keep + 1].sort(dim=1).values
+    return best.argsort(dim=1, descending=True, stable=True)[:, : count + 1].sort(dim=1).values
 
 
 @torch.no_grad()

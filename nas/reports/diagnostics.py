@@ -17,10 +17,10 @@ class Diagnostics:
 
     Attributes:
         choices: (n, edges) int64, the cell of every λ.
-        rises: for each cost, (n,) bool: is the cell dearer than that of the next smaller λ of the
-            same cost, all other λs equal?
-        floor: for each cost, (n,) bool: is there no cheaper cell in the space?
-        ceiling: for each cost, (n,) bool: is there no dearer one?
+        rises: for each cost, (n,) bool: is the cell more expensive than that of the next smaller λ
+            of the same cost, all other λs equal?
+        floor: for each cost, (n,) bool: is there no less expensive cell in the space?
+        ceiling: for each cost, (n,) bool: is there no more expensive one?
         parameter_free: (n,) float64 in [0, 1], share of a cell's edges whose operation has no
             parameters (an absent edge among them, where the space keeps every edge).
         entropy: (n,) float32, mean entropy of the edges' distributions, nats.
@@ -91,5 +91,5 @@ def diagnose(front: Front, lams: Tensor) -> Diagnostics:
 
 
 def _extreme(front: Front, table: CostTable, sign: float) -> float:
-    """Cost of the dearest (sign 1) or the cheapest (−1) cell that the space allows."""
+    """Cost of the most (sign 1) or the least expensive (−1) cell that the space allows."""
     return float(table.totals(most_probable(front.space, sign * table.table)[None])[0])

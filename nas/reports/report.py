@@ -42,14 +42,14 @@ def supernet_accuracy(
     """
     training = supernet.training
     supernet.eval()
-    right = Average()
+    average = Average()
     number = -(-len(split) // batch_size)
     parts = zip(split.images.tensor_split(number), split.labels.tensor_split(number), strict=True)
     for images, y in parts:
         logits = supernet.discrete(shrink(normalise(images, mean, std), shrunk), choices)
-        right.add(float(accuracy(logits, y)), len(y))
+        average.add(float(accuracy(logits, y)), len(y))
     supernet.train(training)
-    return right.mean
+    return average.mean
 
 
 def front_rows(
@@ -58,8 +58,8 @@ def front_rows(
     """One row per cell of the front, in order of λ, equal cells merged.
 
     `lams` counts the λs of the grid that give the cell, `rises_…` those of them at which the cost
-    is higher than at the λ before; `floor_…` and `ceiling_…` mark cells than which the space has
-    none cheaper, or dearer; `parameter_free` is the share of its edges without parameters.
+    is higher than at the λ before; `floor_…` and `ceiling_…` mark the least, and the most,
+    expensive cells of the space; `parameter_free` is the share of its edges without parameters.
 
     Args:
         lams: (n, num_costs) float64, the grid of λs.

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import final
 
-from cells.sampling import Cell, mutate, random_cell
+from cells.sampling import Choices, mutate, random_cell
 from cells.space import SearchSpace
 from nas.selection.pareto import pareto
 
@@ -31,7 +31,7 @@ class Evolution:
     def __init__(
         self,
         space: SearchSpace,
-        score: Callable[[Cell], tuple[float, ...]],
+        score: Callable[[Choices], tuple[float, ...]],
         draw: random.Random,
         *,
         population: int = POPULATION,
@@ -49,11 +49,11 @@ class Evolution:
         self.population = population
         self.tournament = tournament
         self.connected = connected
-        self.queue: deque[Cell] = deque(maxlen=population)
-        self.scores: dict[Cell, tuple[float, ...]] = {}
+        self.queue: deque[Choices] = deque(maxlen=population)
+        self.scores: dict[Choices, tuple[float, ...]] = {}
         self._score = score
 
-    def step(self) -> Cell:
+    def step(self) -> Choices:
         """Adds a cell to the queue: a random one until it is full, then a parent's child.
 
         Returns:
@@ -68,7 +68,7 @@ class Evolution:
         self.queue.append(child)  # the oldest falls out at the other end
         return child
 
-    def parent(self) -> Cell:
+    def parent(self) -> Choices:
         """The winner of a tournament; at random among those that none of its cells dominates."""
         few = [self.queue[self.draw.randrange(len(self.queue))] for _ in range(self.tournament)]
         points = [self.scores[cell] for cell in few]
@@ -76,7 +76,7 @@ class Evolution:
         best = [cell for cell, member in zip(few, members, strict=True) if member]
         return best[self.draw.randrange(len(best))]
 
-    def run(self, count: int) -> dict[Cell, tuple[float, ...]]:
+    def run(self, count: int) -> dict[Choices, tuple[float, ...]]:
         """Goes on until `count` cells have been scored, or no new ones seem to come.
 
         Returns:

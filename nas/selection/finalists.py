@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cells.sampling import Cell, random_cell
+from cells.sampling import Choices, random_cell
 from cells.space import SearchSpace
 from nas.architecture.discretise import discretise
 from nas.architecture.distribution import log_likelihoods
@@ -150,7 +150,7 @@ def evolve(
     """
     found: list[Finalists] = []
 
-    def score(cell: Cell) -> tuple[float, ...]:
+    def score(cell: Choices) -> tuple[float, ...]:
         alone = torch.tensor([cell])
         found.append(finalists_of(alone))
         return float(found[-1].losses(0.0, naswot_price)), *costs_of(alone)[0].tolist()
@@ -212,7 +212,7 @@ def _logs(costs: Tensor) -> Tensor:
 
 
 def budgets_at(unit_lams: Tensor, costs: Tensor) -> Tensor:
-    """Budgets for positions of λ: evenly in log cost, from the dearest finalist to the cheapest.
+    """Budgets for positions of λ: evenly in log cost, from the most to the least expensive.
 
     Args:
         unit_lams: (m, num_costs) in [0, 1].
@@ -228,15 +228,15 @@ def budgets_at(unit_lams: Tensor, costs: Tensor) -> Tensor:
 def pick(losses: Tensor, costs: Tensor, budgets: Tensor, number: Tensor) -> Tensor:
     """The best cell within each budget.
 
-    A supernet has trained its dear cells least and thinks too little of them; they are given a
-    credit, even in log cost, but for the dearest part of `BANDS`, where all have the same: there
-    the very dearest would else always be the best. Dead edges earn none: cells that are the same
-    network have the credit of the cheapest. What a cell is worth does not depend on the
-    budget: a smaller one for any of the costs never gives a cell that is dearer in it. Where no
-    cell is within the budget of every cost, it is the one that exceeds it by the smallest factor.
+    A supernet has trained its expensive cells least and underrates them. So cells get a credit that
+    grows linearly in log cost, and is the same throughout the most expensive part of `BANDS`, where
+    otherwise the most expensive cell would always be the best. Dead edges earn no credit: cells
+    that are the same network have that of the least expensive. What a cell is worth does not depend
+    on the budget: a smaller budget for a cost never gives a cell with more of it. Where no cell is
+    within the budget of every cost, the one that exceeds it by the smallest factor is taken.
 
     Args:
-        losses: (n,) the less, the better; of equals, the cheaper.
+        losses: (n,) the less, the better; of equals, the less expensive one is taken.
         costs: (n, num_costs) float64, >= 0.
         budgets: (m, num_costs) float64, > 0, in the units of `costs`.
         number: (n,) int64 >= 0, the same for the same network (`networks`).
@@ -260,14 +260,13 @@ def pick(losses: Tensor, costs: Tensor, budgets: Tensor, number: Tensor) -> Tens
 
 
 def credit(losses: Tensor, position: Tensor) -> float:
-    """Nats per example that the dearest cell is given over the cheapest.
+    """Returns the credit of the most expensive cell over the least expensive, nats per example.
 
-    As much as is seen to be gained by cost: by how much the best of all cells beats the best of the
-    cheapest part of `BANDS`.
+    By how much the best of all cells beats the best of the least expensive part of `BANDS`.
 
     Args:
         losses: (n,).
-        position: (n,) in [0, 1], from the cheapest to the dearest.
+        position: (n,) in [0, 1], from the least to the most expensive.
     """
     cheap = losses[position < float(position.min()) + 1 / BANDS]
     return float(cheap.min() - losses.min())

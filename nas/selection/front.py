@@ -69,7 +69,7 @@ class Front:
         """Logarithms of the operations' expected weights for λs (n, num_costs) in float64.
 
         Returns:
-            (n, edges, ops) float64 on the CPU, −∞ for candidates that were pruned.
+            (n, edges, ops) float64 on the CPU, −∞ for candidates that were removed.
         """
         return self.distribution.log_probs(self._raw(lams))
 

@@ -170,9 +170,9 @@ class WeightProblem:
         totals = nll + sample.lams * kl
         objective = (totals / (1 + sample.lams).sqrt()).mean(dim=1).sum()
         zero = nll.new_zeros(())
-        right = zero
+        accuracy = zero
         if not self.task.regression:
-            right = (outputs.detach().argmax(dim=-1) == sample.y).float().mean()
+            accuracy = (outputs.detach().argmax(dim=-1) == sample.y).float().mean()
         return Terms(
-            totals.mean(), nll.mean(), kl.mean()[None], zero, zero, zero, objective, right
+            totals.mean(), nll.mean(), kl.mean()[None], zero, zero, zero, objective, accuracy
         )  # fmt: skip

@@ -36,7 +36,7 @@ def tables(space: SearchSpace, seed: int = 0) -> dict[str, CostTable]:
 
 
 def span(space: SearchSpace, found: dict[str, CostTable], rule: str) -> tuple[float, float]:
-    """Costs of the cheapest and the dearest cell by `params`."""
+    """Costs of the least and the most expensive cell by `params`."""
     table = found["params"]
     ends = [discretise(space, sign * table.table[None] * 1e3, rule) for sign in (-1, 1)]
     low, high = (float(table.totals(cells)[0]) for cells in ends)
@@ -82,8 +82,8 @@ def test_a_bounded_cell_is_the_best_that_a_price_can_give() -> None:
 def test_two_bounds_hold_together() -> None:
     space = SPACES["darts"]
     found = tables(space)
-    cheapest = discretise(space, -1e3 * found["params"].table[None])
-    limits = [1.3 * float(found[name].totals(cheapest)[0]) for name in ("params", "latency")]
+    least = discretise(space, -1e3 * found["params"].table[None])
+    limits = [1.3 * float(found[name].totals(least)[0]) for name in ("params", "latency")]
     texts = [f"params={limits[0]}", f"latency={limits[1]}ms"]
     bounds = Budgets.read(texts, found, space)
     log_probs = torch.randn(20, space.num_edges, len(space.ops), generator=rng(3))
@@ -96,7 +96,9 @@ def test_two_bounds_hold_together() -> None:
 
 def test_a_bound_that_no_cell_keeps_is_refused() -> None:
     space = SPACES["nasbench201"]
-    with pytest.raises(InputError, match="no cell is within params <= 49: the cheapest has 50"):
+    with pytest.raises(
+        InputError, match="no cell is within params <= 49: the least expensive cell has 50"
+    ):
         Budgets.read(["params=49"], tables(space), space)
 
 
@@ -135,7 +137,7 @@ def test_a_projection_ends_inside_and_moves_no_further_than_it_must(limit) -> No
 
 
 def outside(form: str, count: int, seed: int, std: float = 1.0) -> tuple[Hypernet, Budgets]:
-    """A hypernetwork with logits at random, and bounds that its dearest λ exceeds.
+    """A hypernetwork with logits at random, and bounds that its most expensive λ exceeds.
 
     The expected cost of operations has to fall to some 60 to 95 %.
     """
@@ -253,18 +255,18 @@ def test_levels_fall_to_the_bound_by_equal_factors() -> None:
 
 @pytest.mark.parametrize("limit", [90.0, 150.0, 220.0])
 def test_an_adapting_multiplier_settles_at_the_budget(limit) -> None:
-    """Scores that always ask for the dearest operation; the expected cost ends within 3 %."""
+    """Scores that ask for the most expensive operation; its expected cost ends within 3 %."""
     space = SPACES["nasbench201"]
     found = tables(space)
     bounds = Budgets.read([f"params={limit}"], found, space)
-    dear = found["params"].unit()[0].float()
+    expensive = found["params"].unit()[0].float()
     logits = nn.Parameter(torch.zeros(6, 5))
     optimizer = torch.optim.Adam([logits], 0.02)
     multipliers, generator = torch.zeros(1), rng(8)
     spent = []
     for _ in range(1500):
         probs = logits.softmax(dim=-1)
-        noisy = dear + 0.1 * torch.randn(dear.shape, generator=generator)
+        noisy = expensive + 0.1 * torch.randn(expensive.shape, generator=generator)
         loss = -3 * (noisy * probs).sum() + priced(bounds.expected(probs) - 1, multipliers)
         optimizer.zero_grad()
         loss.backward()

@@ -155,10 +155,10 @@ def test_gibbs_cells_never_get_dearer_as_beta_rises(name, seed, scale) -> None:
     choices = discretise(space, scores - betas[:, None, None] * costs)
     totals = costs.expand(len(betas), -1, -1).gather(2, choices[..., None]).sum(dim=(1, 2))
     assert (totals.diff() <= 1e-9).all()
-    # At large β nothing but the cost counts: the cheapest cell there is.
-    cheapest = discretise(space, -costs)
+    # At large β nothing but the cost counts: the least expensive cell there is.
+    least = discretise(space, -costs)
     last = discretise(space, scores - 1e9 * costs)
-    assert last.tolist() == cheapest.tolist()
+    assert last.tolist() == least.tolist()
 
 
 @pytest.mark.parametrize(

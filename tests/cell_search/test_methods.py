@@ -219,7 +219,7 @@ def test_perturbed_weights_add_up_to_one_over_the_candidates_that_are_left(
     problem = make(digits, relax="softmax", perturb="random", warmup_epochs=1).problem
     objective, sample = problem.objective, problem.sample("train", 11)
     kept = torch.tensor([[0, 2, 4]]).expand(problem.skeleton.space.num_edges, -1)
-    objective.keep(kept)
+    objective.restrict(kept)
     with torch.no_grad():
         logits, _ = objective.arch_logits(sample)
         ((weights, _),) = objective.op_weights(sample, logits)

@@ -229,15 +229,17 @@ def test_the_bound_is_its_terms_added_up_by_hand(digits: ImageData) -> None:
 
     total = nll + (sample.lams[0] * torch.stack(costs)).sum() + 0.2 * arch_kl
     torch.testing.assert_close(terms.total.double(), total, atol=1e-5, rtol=1e-5)
-    even = problem.evaluate(sample, *parameters(problem), even=True).objective
-    torch.testing.assert_close(even.double(), total / (1 + sample.lams.sum()), atol=1e-5, rtol=1e-5)
+    balanced = problem.evaluate(sample, *parameters(problem), balance_lams=True).objective
+    torch.testing.assert_close(
+        balanced.double(), total / (1 + sample.lams.sum()), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("costs", [("params",), ("flops",), ("params", "latency", "flops")])
 def test_a_raw_lam_is_one_times_the_range_of_costs(
     digits: ImageData, costs: tuple[str, ...]
 ) -> None:
-    """Same gradients; the values differ by λ times the cheapest network, a constant."""
+    """Same gradients; the values differ by λ times the least expensive network, a constant."""
     settings = {"costs": costs, "relax": "softmax", "hypernet": "piecewise", "arch_kl": 0.2}
     problem = make(digits, **settings, lam_low=(1e-2,), lam_high=(3.0,))
     pieces = [1000 if cost == "latency" else 1 for cost in costs]
@@ -259,11 +261,11 @@ def test_a_raw_lam_is_one_times_the_range_of_costs(
     found, grads = [], []
     for each in (problem, raw):
         sample, (weights, arch) = each.sample("val", 3), parameters(each)
-        terms = each.evaluate(sample, weights, arch, even=True)
+        terms = each.evaluate(sample, weights, arch, balance_lams=True)
         grads.append(torch.autograd.grad(terms.total, (*weights, *arch), materialize_grads=True))
         found.append(terms.detached())
-        even = found[-1].total / (1 + sample.lams.sum())  # raw, a division by 1
-        torch.testing.assert_close(found[-1].objective.double(), even, rtol=1e-6, atol=0)
+        balanced = found[-1].total / (1 + sample.lams.sum())  # raw, a division by 1
+        torch.testing.assert_close(found[-1].objective.double(), balanced, rtol=1e-6, atol=0)
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
     costs_of_both = (low + span * found[0].costs, found[1].costs.double())
@@ -317,7 +319,7 @@ def test_several_lams_are_averaged(digits: ImageData) -> None:
             unit_lams=sample.unit_lams[numbers],
             relax_noise=[sample.relax_noise[i] for i in numbers],
         )
-        terms = problem.evaluate(part, weights, arch, even=True)
+        terms = problem.evaluate(part, weights, arch, balance_lams=True)
         return terms, torch.autograd.grad(
             terms.objective, (*weights, *arch), materialize_grads=True
         )

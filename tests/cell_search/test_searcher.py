@@ -122,7 +122,7 @@ def test_the_cells_of_darts(digits: ImageData, space: str, order: str) -> None:
 
 @pytest.mark.parametrize("hypernet", ["constant", "gibbs"])
 def test_a_raw_lam_finds_what_one_times_the_range_finds(digits: ImageData, hypernet: str) -> None:
-    """For one λ: Adam does not see that the even weight of λ divides the gradient by less."""
+    """For one λ: Adam does not see that the balance of λs divides the gradient by less."""
     settings = {"hypernet": hypernet, "relax": "softmax", "arch_lr": 0.1, "arch_weight_decay": 0.0}
     table = make(digits, **settings).problem.tables["params"]
     fronts = []
@@ -339,7 +339,7 @@ def test_second_order_looks_one_step_of_sgd_ahead(
             w - lr * (g + 0.01 * w + 0.9 * v)
             for w, g, v in zip(weights, grads, buffers, strict=True)
         ]
-        val_loss = searcher.problem.evaluate(val, ahead, arch, even=True).objective
+        val_loss = searcher.problem.evaluate(val, ahead, arch, balance_lams=True).objective
         return torch.autograd.grad(val_loss, arch)
 
     expected, without = gradient(lr), gradient(0.0)

@@ -15,7 +15,7 @@ EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space:
 
 
 def pools(row: int, channels: int, stride: int) -> nn.Module:
-    """An average pool on every edge: the cheapest operation of both spaces that depends on x."""
+    """An average pool on every edge: of both spaces the least expensive that depends on x."""
     return build_op("avg_pool_3x3", channels, stride)
 
 

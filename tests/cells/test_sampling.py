@@ -14,7 +14,7 @@ from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.sampling import Cell, mutate, random_cell, random_cells_at
+from cells.sampling import Choices, mutate, random_cell, random_cells_at
 from cells.space import SPACES, SearchSpace
 from nas.architecture.discretise import discretise
 
@@ -25,7 +25,7 @@ KEEPS_TWO = SearchSpace("two", ("conv", "none", "skip"), ("cell",), 2, 2, 2, Tru
 EACH_SMALL = pytest.mark.parametrize("space", [KEEPS_ALL, KEEPS_TWO], ids=lambda s: s.name)
 
 
-def every_cell(space: SearchSpace) -> list[Cell]:
+def every_cell(space: SearchSpace) -> list[Choices]:
     """All connected cells of a small space."""
     return [
         cell
@@ -41,7 +41,7 @@ def every_cell(space: SearchSpace) -> list[Cell]:
     ]
 
 
-def assert_frequencies(found: Iterable[Cell], probs: dict[Cell, float]) -> None:
+def assert_frequencies(found: Iterable[Choices], probs: dict[Choices, float]) -> None:
     """Whether draws follow a distribution, by χ²; nothing else is drawn."""
     counts = Counter(found)
     assert set(counts) <= set(probs)
@@ -136,7 +136,7 @@ def test_within_a_window_only_cost_matters(space: SearchSpace) -> None:
         if space.inputs_per_node is None or cell in cells
     ]
 
-    def weights(beta: float, among: list[Cell]) -> list[float]:
+    def weights(beta: float, among: list[Choices]) -> list[float]:
         worth = [math.exp(-beta * table.total(cell)) for cell in among]
         return [w / sum(worth) for w in worth]
 
@@ -153,7 +153,7 @@ def test_within_a_window_only_cost_matters(space: SearchSpace) -> None:
 @EACH_SPACE
 @pytest.mark.parametrize("name", ["params", "flops"])
 def test_costs_are_about_those_wanted(space: SearchSpace, name: str) -> None:
-    """From the cheapest cells to the dearest, which uniform draws never reach."""
+    """From the least to the most expensive cells, which uniform draws never reach."""
     table = cost_table(name, Skeleton(space, 3, 10, 32, 32, 16, 3))
     signs = torch.tensor([-1, 1])[:, None, None]
     low, high = table.totals(discretise(space, signs * table.table)).log().tolist()
@@ -188,7 +188,7 @@ def test_a_cost_that_no_cell_has_is_named(cost: float, monkeypatch: pytest.Monke
 # ---------------------------------------------------------------- neighbours
 
 
-def distance(one: Cell, other: Cell) -> int:
+def distance(one: Choices, other: Choices) -> int:
     return sum(a != b for a, b in zip(one, other, strict=True))
 
 
@@ -209,7 +209,7 @@ def test_neighbours_in_darts_change_an_operation_or_an_input() -> None:
     """16 edges; half of the time one with states to choose from reads another of them."""
     draw = random.Random(3)
     cell = random_cell(DARTS, draw)
-    probs: dict[Cell, float] = {}
+    probs: dict[Choices, float] = {}
     for rows in DARTS.incoming:
         free = [row for row in rows if cell[row] == DARTS.none]
         for row in set(rows) - set(free):

@@ -132,12 +132,12 @@ def test_the_bound_is_in_the_middle(bench: Bench) -> None:
     space = find_space("darts")
     name, bound = parse_bound(bench.config("rc-darts", 0).bounds[0])
     params = bench.params(space)
-    dearest = [space.ops.index("sep_conv_5x5")] * space.num_edges
+    largest = [space.ops.index("sep_conv_5x5")] * space.num_edges
     for rows in space.incoming:
         for row in rows[2:]:
-            dearest[row] = space.none
+            largest[row] = space.none
     assert name == "params"
-    assert bound == round((params.base + params.total(dearest)) / 2)
+    assert bound == round((params.base + params.total(largest)) / 2)
 
 
 def test_collapse_is_that_of_the_diagnostics(bench: Bench) -> None:

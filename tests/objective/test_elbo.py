@@ -152,11 +152,11 @@ def test_several_lams_are_averaged(relax) -> None:
 def test_even_divides_by_one_and_the_lams() -> None:
     bound = build()
     sample = draw(bound)
-    plain, even = bound(sample), bound(sample, even=True)
+    plain, balanced = bound(sample), bound(sample, balance_lams=True)
     weight = 1 + float(sample.lams.sum())
-    assert float(even.objective) == pytest.approx(float(plain.total) / weight, rel=1e-12)
-    assert torch.equal(even.total, plain.total) and torch.equal(plain.objective, plain.total)
-    assert torch.equal(even.nll, plain.nll) and torch.equal(even.costs, plain.costs)
+    assert float(balanced.objective) == pytest.approx(float(plain.total) / weight, rel=1e-12)
+    assert torch.equal(balanced.total, plain.total) and torch.equal(plain.objective, plain.total)
+    assert torch.equal(balanced.nll, plain.nll) and torch.equal(balanced.costs, plain.costs)
 
 
 @torch.no_grad()
@@ -186,11 +186,11 @@ def test_the_prior_ignores_the_hypernetwork() -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", [(0,) * 6, (3,) * 6, (1, 0, 2, 4, 3, 3)], ids=["cheapest", "dearest", "other"]
+    "choices", [(0,) * 6, (3,) * 6, (1, 0, 2, 4, 3, 3)], ids=["least", "most", "other"]
 )
 @torch.no_grad()
 def test_costs_of_a_certain_cell_are_those_of_its_network(choices) -> None:
-    """Parameters counted in whole networks: 0 at the cheapest, 1 at the dearest."""
+    """Parameters counted in whole networks: 0 at the least expensive, 1 at the most expensive."""
     skeleton = dataclasses.replace(SKELETON, num_cells=3, height=8, width=8)
     space = skeleton.space
 
@@ -198,7 +198,10 @@ def test_costs_of_a_certain_cell_are_those_of_its_network(choices) -> None:
         network = Network(Genotype.from_choices(space, choices), skeleton)
         return sum(p.numel() for p in network.parameters())
 
-    low, high = params((0,) * 6), params((3,) * 6)  # 3×3 convolutions are the dearest candidates
+    low, high = (
+        params((0,) * 6),
+        params((3,) * 6),
+    )  # 3×3 convolutions are the most expensive candidates
     bound = constant(build(skeleton=skeleton), one_hot(choices, len(space.ops)))
     terms = bound(draw(bound))
     expected = (params(choices) - low) / (high - low)
@@ -284,8 +287,8 @@ def test_a_sample_seen_again_has_the_same_value() -> None:
 
 
 @pytest.mark.parametrize("hypernet", ["linear", "gibbs", "piecewise"])
-@pytest.mark.parametrize("even", [False, True])
-def test_gradient_of_the_hypernetwork_is_that_of_finite_differences(hypernet, even) -> None:
+@pytest.mark.parametrize("balance_lams", [False, True])
+def test_gradient_of_the_hypernetwork_is_that_of_finite_differences(hypernet, balance_lams) -> None:
     bound = build(hypernet=hypernet)
     sample = draw(bound, 2)
     parameters = dict(bound.hypernet.named_parameters())
@@ -293,7 +296,7 @@ def test_gradient_of_the_hypernetwork_is_that_of_finite_differences(hypernet, ev
 
     def total(*values: Tensor) -> Tensor:
         arch = dict(zip(names, values, strict=True))
-        return functional_call(bound, arch, (sample,), {"even": even}).objective
+        return functional_call(bound, arch, (sample,), {"balance_lams": balance_lams}).objective
 
     values = [p.detach().clone() for p in parameters.values()]
     tracked = [v.clone().requires_grad_() for v in values]

@@ -36,5 +36,5 @@ def test_divided_by_its_pull_the_product_is_a_sum_with_a_price_that_adapts() -> 
 
 @pytest.mark.parametrize("name", PRICES)
 def test_more_cost_is_more_loss(name) -> None:
-    dear, cheap = (PRICES[name](NLL, LAMS, COSTS * factor).loss for factor in (2.0, 1.0))
-    assert float(dear) > float(cheap)
+    more, less = (PRICES[name](NLL, LAMS, COSTS * factor).loss for factor in (2.0, 1.0))
+    assert float(more) > float(less)

@@ -168,7 +168,7 @@ def test_the_gradient_of_one_draw_of_all_cells_is_exact() -> None:
 
 
 def test_prices_are_part_of_the_loss() -> None:
-    """Whether a cell is unlikely or dear: only the sum counts, for each λ with its own price."""
+    """Whether a cell is unlikely or expensive: only the sum counts, for each λ by its price."""
     log_probs = logits().log_softmax(dim=-1).requires_grad_()
     prices, _ = priced(CELLS, log_probs)
     q, nothing = torch.zeros(len(CELLS)).double(), torch.zeros(4)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from cells.cell import Skeleton, State
 from cells.space import SPACES
 from cells.supernet import MixedEdge, Supernet
-from nas.optim.progressive import prune, widen
+from nas.optim.progressive import remaining_ops, widen
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -16,15 +16,15 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def test_what_any_lam_likes_best_stays() -> None:
     log_probs = torch.tensor([[[0.1, 0.6, 0.2, 0.1]], [[0.2, 0.1, 0.1, 0.6]]]).log()
-    assert prune(log_probs, 0, 2).tolist() == [[0, 1, 3]]
-    assert prune(log_probs, 2, 2).tolist() == [[1, 2, 3]]  # the absent edge stays besides
+    assert remaining_ops(log_probs, 0, 2).tolist() == [[0, 1, 3]]
+    assert remaining_ops(log_probs, 2, 2).tolist() == [[1, 2, 3]]  # the absent edge stays besides
 
 
 def test_what_is_gone_does_not_come_back() -> None:
     log_probs = torch.randn(9, 14, 8, generator=rng()).log_softmax(dim=-1)
-    first = prune(log_probs, 0, 4)
+    first = remaining_ops(log_probs, 0, 4)
     gone = torch.ones(14, 8, dtype=torch.bool).scatter(1, first, False)
-    second = prune(log_probs.masked_fill(gone, -torch.inf), 0, 2)
+    second = remaining_ops(log_probs.masked_fill(gone, -torch.inf), 0, 2)
     for before, after in zip(first.tolist(), second.tolist(), strict=True):
         assert set(after) < set(before) and len(after) == 3
 

@@ -14,7 +14,7 @@ from nas.reports.front_plot import draw_front
 
 
 def front_rows(num_cells: int, low: float, high: float, cost: str = "params") -> list[dict]:
-    """Cells from dear to cheap, accuracy falling with noise, λ from 0.001 to 10."""
+    """Cells from expensive to inexpensive, accuracy falling with noise, λ from 0.001 to 10."""
     draw = random.Random(num_cells)
     rows = []
     for i in range(num_cells):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cells.sampling import Cell, random_cell
+from cells.sampling import Choices, random_cell
 from cells.space import SPACES, SearchSpace
 from nas.selection.evolution import POPULATION, Evolution
 from nas.selection.pareto import pareto
@@ -17,17 +17,17 @@ EACH_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=lambda space:
 PRICES = (0, 0, 1, 9, 0)
 
 
-def additive(seed: int) -> tuple[Callable[[Cell], float], Cell]:
+def additive(seed: int) -> tuple[Callable[[Choices], float], Choices]:
     """A loss of NAS-Bench-201 cells that adds over edges, and the best of all connected ones."""
     losses = torch.rand(6, 5, generator=torch.Generator().manual_seed(seed)).tolist()
 
-    def loss(cell: Cell) -> float:
+    def loss(cell: Choices) -> float:
         return sum(losses[edge][op] for edge, op in enumerate(cell))
 
     return loss, min(filter(NB201.connected, itertools.product(range(5), repeat=6)), key=loss)
 
 
-def wrong(seed: int) -> tuple[Callable[[Cell], float], Cell]:
+def wrong(seed: int) -> tuple[Callable[[Choices], float], Choices]:
     """How many of 16 inputs and 16 operations of a DARTS cell are not those of one cell."""
     draw = random.Random(seed)
     best = [DARTS.none] * DARTS.num_edges
@@ -39,14 +39,14 @@ def wrong(seed: int) -> tuple[Callable[[Cell], float], Cell]:
         for row in draw.sample(rows, 2):
             best[row] = op
 
-    def loss(cell: Cell) -> float:
+    def loss(cell: Choices) -> float:
         kept = [row for row, op in enumerate(cell) if op != DARTS.none]
         return sum((best[row] == DARTS.none) + (cell[row] != ops[row]) for row in kept)
 
     return loss, tuple(best)
 
 
-def scored_until(evolution: Evolution, best: Cell, most: int) -> int:
+def scored_until(evolution: Evolution, best: Choices, most: int) -> int:
     """Cells that are scored until the best is among them, or one more than `most`."""
     while best not in evolution.scores and len(evolution.scores) <= most:
         evolution.step()
@@ -76,7 +76,7 @@ def test_a_front_is_found_for_several_aims() -> None:
     """Of 15 625 cells, far more of the true front than among as many random ones."""
     loss, _ = additive(0)
 
-    def score(cell: Cell) -> tuple[float, ...]:
+    def score(cell: Choices) -> tuple[float, ...]:
         cost = sum(PRICES[op] for op in cell)
         return loss(cell) - 0.2 * cost**0.5, cost
 
@@ -96,9 +96,9 @@ def test_a_front_is_found_for_several_aims() -> None:
 @EACH_SPACE
 def test_the_oldest_dies_and_not_the_worst(space: SearchSpace) -> None:
     """The queue is always the last children, be the first cell of all the best by far."""
-    first: list[Cell] = []
+    first: list[Choices] = []
 
-    def score(cell: Cell) -> tuple[float, ...]:
+    def score(cell: Choices) -> tuple[float, ...]:
         first.append(cell)
         return (float(cell != first[0]),)
 
@@ -113,7 +113,7 @@ def test_the_oldest_dies_and_not_the_worst(space: SearchSpace) -> None:
 
 def test_the_winner_is_the_best_of_few() -> None:
     """With rank r of ten in a tournament of three, replaced: (1 − r/10)³ − (1 − (r + 1)/10)³."""
-    ranks: dict[Cell, int] = {}
+    ranks: dict[Choices, int] = {}
     evolution = Evolution(
         NB201,
         lambda cell: (float(ranks.setdefault(cell, len(ranks))),),
@@ -133,9 +133,9 @@ def test_the_winner_is_the_best_of_few() -> None:
 
 def test_all_that_nothing_dominates_win_alike() -> None:
     """Dearer and better: no cell of the queue dominates another, and all are parents."""
-    ranks: dict[Cell, int] = {}
+    ranks: dict[Choices, int] = {}
 
-    def score(cell: Cell) -> tuple[float, ...]:
+    def score(cell: Choices) -> tuple[float, ...]:
         rank = ranks.setdefault(cell, len(ranks))
         return float(rank), -2.0 * rank
 
@@ -150,12 +150,12 @@ def test_all_that_nothing_dominates_win_alike() -> None:
 
 @EACH_SPACE
 def test_a_seed_repeats_and_every_cell_is_scored_once(space: SearchSpace) -> None:
-    calls: list[Cell] = []
+    calls: list[Choices] = []
 
-    def run(seed: int) -> list[Cell]:
+    def run(seed: int) -> list[Choices]:
         calls.clear()
 
-        def score(cell: Cell) -> tuple[float, ...]:
+        def score(cell: Choices) -> tuple[float, ...]:
             calls.append(cell)
             return sum(cell), -cell[0]
 

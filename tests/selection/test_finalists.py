@@ -98,7 +98,7 @@ def test_draws_repeat_by_seed() -> None:
 def test_the_dial_is_even_in_log_cost() -> None:
     costs = torch.tensor([[10.0, 5.0], [1000.0, 0.0], [30.0, 1.0]], dtype=torch.float64)
     unit_lams = torch.tensor([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]], dtype=torch.float64)
-    # What costs nothing counts as a thousandth of the dearest.
+    # What costs nothing counts as a thousandth of the largest cost.
     wanted = [1000.0, 5.0, 100.0, 5.0 * 1e-3**0.5, 10.0, 0.005]
     assert budgets_at(unit_lams, costs).flatten().tolist() == pytest.approx(wanted)
 
@@ -120,18 +120,18 @@ def test_a_pick_is_the_best_within_its_budget() -> None:
     # With a credit of 0.4 from 1 to 100, 0.95 of it at most: 0.9, 0.3, 0.21, 0.17, 0.32.
     seen = torch.tensor([0.9, 0.5, 0.55, 0.55, 0.7])
     assert pick(seen, costs, budgets, torch.arange(5)).tolist() == [3, 3, 2, 1, 0, 0]
-    # With all of it the dearest would be ahead by 0.0001.
+    # With all of it the most expensive would be ahead by 0.0001.
     seen[4] = 0.5508
     assert pick(seen, costs, budgets, torch.arange(5)).tolist() == [3, 3, 2, 1, 0, 0]
 
 
 def test_dead_edges_earn_no_credit() -> None:
-    """Of one network the cheapest cell within the budget, be it dear enough for more credit."""
+    """Of one network the least expensive cell, even where another has the cost for more credit."""
     costs = torch.tensor([[1.0], [10.0], [30.0], [100.0], [1000.0]], dtype=torch.float64)
     losses = torch.tensor([0.9, 0.5, 0.5, 0.48, 0.5])
     budgets = torch.tensor([[1000.0], [50.0], [5.0]], dtype=torch.float64)
     assert pick(losses, costs, budgets, torch.arange(5)).tolist() == [4, 2, 0]
-    # 0.42 from 1 to 1000: worth 0.48, 0.36, and 0.20 for the dear one.
+    # 0.42 from 1 to 1000: worth 0.48, 0.36, and 0.20 for the most expensive one.
     assert pick(losses, costs, budgets, torch.tensor([0, 1, 1, 2, 1])).tolist() == [3, 1, 0]
 
 
@@ -200,10 +200,9 @@ def test_random_finalists_are_of_all_costs_and_of_all_cells() -> None:
     cells = draw_uniform(NB201, 400, prices, random.Random(0))
     assert len(cells) == len(cells.unique(dim=0)) == 400
     assert all(NB201.connected(cell) for cell in cells.tolist())
-    dearest = float(prices(torch.full((1, 6), 3)).log())
+    most = float(prices(torch.full((1, 6), 3)).log())
     each, there = (
-        (prices(some)[:, 0].log() / dearest).histc(BANDS, 0, 1)
-        for some in (cells, connected_cells())
+        (prices(some)[:, 0].log() / most).histc(BANDS, 0, 1) for some in (cells, connected_cells())
     )
     # Some twentieths hold few cells or none; the others share what is left alike.
     assert float(each.max()) <= 40

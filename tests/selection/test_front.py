@@ -199,7 +199,7 @@ def test_a_raw_search_starts_where_one_with_lam_times_the_range_does() -> None:
     ]
     log_probs = [front.log_probs(front.lam_range.grid(49)).float() for front in fronts]
     torch.testing.assert_close(log_probs[0], log_probs[1], rtol=1e-4, atol=1e-4)
-    # β·ĉ = λ·c / κ: at the largest λs the dearest operation lies this far below the cheapest.
+    # β·ĉ = λ·c / κ: at the largest λs the most expensive operation lies this far below the least.
     table = sum(10.0 * some.tables[cost].unit()[0] for cost in some.costs) / 0.02
     spread = (table.amax(dim=1) - table.amin(dim=1)).float()
     found = log_probs[1][-1].amax(dim=1) - log_probs[1][-1].amin(dim=1)
@@ -232,9 +232,9 @@ def test_a_lam_prints_a_genotype(monkeypatch, capsys, run_folder, loaded) -> Non
 
 
 def test_a_budget_prints_a_genotype(monkeypatch, capsys, run_folder, loaded) -> None:
-    cheapest = loaded.at(10.0).costs["params"]
-    ask(monkeypatch, run_folder, "--at-most", f"params={cheapest / 1000}k", "latency=10s")
-    assert Genotype.from_json(capsys.readouterr().out).costs["params"] == cheapest
+    least = loaded.at(10.0).costs["params"]
+    ask(monkeypatch, run_folder, "--at-most", f"params={least / 1000}k", "latency=10s")
+    assert Genotype.from_json(capsys.readouterr().out).costs["params"] == least
 
 
 def test_without_a_question_the_front_is_listed(monkeypatch, capsys, run_folder) -> None:
