@@ -20,19 +20,34 @@ MakeEdge = Callable[[int, int, int], nn.Module | None]
 """(row of the architecture table, channels, stride) -> module, or None for an absent edge."""
 
 
-COMMON = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d, Subsample)
-"""Types of layers whose text says all about them, if they have no parameters and no buffers."""
+COMMON: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.ReLU: ("inplace",),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode"),
+    nn.AvgPool2d: (
+        *("kernel_size", "stride", "padding", "ceil_mode"),
+        *("count_include_pad", "divisor_override"),
+    ),
+    nn.BatchNorm2d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
+    Subsample: ("stride", "start"),
+}
+"""Layers that operations may have in common, with all that tells two of a type apart."""
+
+Key = tuple[object, ...]
 
 
-def _is_common(layer: nn.Module) -> bool:
-    return type(layer) in COMMON and next(chain(layer.parameters(), layer.buffers()), None) is None
+def _key(layer: nn.Module) -> Key | None:
+    """Returns the same for layers that compute the same; None for one that is not common."""
+    names = COMMON.get(type(layer))
+    if names is None or next(chain(layer.parameters(), layer.buffers()), None) is not None:
+        return None
+    return type(layer), *(getattr(layer, name) for name in names)
 
 
 class State:
     """A tensor between operations, and what they have in common.
 
     Operations that leave one state begin with the same rectifiers and pools, which are computed
-    once: layers of the types in `COMMON`.
+    once: layers of the types in `COMMON` without parameters and buffers.
 
     Attributes:
         x: (batch, channels, height, width).
@@ -40,30 +55,30 @@ class State:
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
-        self._made: dict[str, Tensor] = {}
+        self._made: dict[Key, Tensor] = {}
         self._firsts: dict[int, State] = {}
 
     def first(self, channels: int) -> "State":
-        """The state of the first channels alone."""
+        """Returns the state of the first channels alone."""
         if channels not in self._firsts:
             self._firsts[channels] = State(self.x[:, :channels])
         return self._firsts[channels]
 
     def begin(self, op: nn.Module) -> tuple[Tensor, list[nn.Module]]:
-        """Runs the common layers at an operation's beginning, unless that has been done.
+        """Runs the common layers that an operation begins with, unless that has been done.
 
         Returns:
             What these layers make of x, which is not to be changed in place, and the layers to
             come.
         """
         layers = list(op) if isinstance(op, nn.Sequential) else [op]
-        x, key = self.x, ""
-        while layers and _is_common(layers[0]):
-            layer = layers.pop(0)
-            key += repr(layer)
-            if key not in self._made:
-                self._made[key] = layer(x)
-            x = self._made[key]
+        x = self.x
+        path: Key = ()
+        while layers and (key := _key(layers[0])) is not None:
+            layer, path = layers.pop(0), (*path, key)
+            if path not in self._made:
+                self._made[path] = layer(x)
+            x = self._made[path]
         return x, layers
 
     def run(self, op: nn.Module) -> Tensor:

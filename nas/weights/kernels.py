@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cells.conv import DepthwiseConv2d
-
 GENERATORS = "kernel_generators"
 """Name under which a network keeps its generators, one for each kernel size."""
 
@@ -66,44 +64,47 @@ class KernelGenerator(nn.Module):
         return kernel.reshape(-1, columns * self.inputs, self.size, self.size)
 
 
-class GeneratedConv2d(nn.Conv2d):
-    """Convolution whose kernel is generated.
+class GeneratedConv2d(nn.Module):
+    """A convolution whose kernel is generated.
 
     Attributes:
         embedding: (rows, columns, n), of each block of the kernel.
-        shape: channels (out, in) of the kernel; what blocks have beyond them is cut off.
-        generator: the generator, in a tuple because its parameters are not the layer's own.
     """
 
-    embedding: nn.Parameter
-    shape: tuple[int, int]
-    generator: tuple[KernelGenerator]
+    def __init__(self, plain: nn.Conv2d, generator: KernelGenerator, embedding: Tensor) -> None:
+        """
+        Args:
+            plain: says how to convolve; its bias stays, its kernel goes.
+            generator: makes the kernel, the blocks of which may reach beyond it and are cut.
+            embedding: (rows, columns, n).
+        """
+        super().__init__()
+        self._shape = plain.weight.shape[:2]
+        del plain.weight
+        self._parts = (plain, generator)  # in a tuple, since their parameters are not its own
+        self.bias = plain.bias
+        self.embedding = nn.Parameter(embedding)
+        self.train(plain.training)
 
     def kernel(self) -> Tensor:
         """Generates the kernel (out, in, k, k), in full precision."""
-        outputs, inputs = self.shape
+        outputs, inputs = self._shape
         with torch.autocast(self.embedding.device.type, enabled=False):
-            kernel: Tensor = self.generator[0](self.embedding)
+            kernel: Tensor = self._parts[1](self.embedding)
         return kernel[:outputs, :inputs]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.kernel(), self.bias)
+        return self._parts[0]._conv_forward(x, self.kernel(), self.bias)
 
-
-class GeneratedDepthwiseConv2d(GeneratedConv2d, DepthwiseConv2d):
-    """The convolution is that of `DepthwiseConv2d`; its kernel has one channel in."""
-
-
-GENERATED: dict[type[nn.Module], type[GeneratedConv2d]] = {
-    nn.Conv2d: GeneratedConv2d,
-    DepthwiseConv2d: GeneratedDepthwiseConv2d,
-}
-"""The generated form of each convolution."""
-PLAIN = {generated: plain for plain, generated in GENERATED.items()}
+    def plain(self) -> nn.Conv2d:
+        """Returns the convolution with the present kernel as its weight."""
+        plain, _ = self._parts
+        plain.weight = nn.Parameter(self.kernel().contiguous())
+        return plain
 
 
 def to_generated(network: nn.Module, rng: torch.Generator, embedding: int, block: int = 16) -> None:
-    """Turns every convolution inside `network` into its generated form, in place.
+    """Puts a `GeneratedConv2d` in the place of every convolution of a network, in place.
 
     Kernels of one size share a generator, whose blocks are as large as any of them needs, at most
     `block` channels in and out. Larger kernels are tiled from blocks with an embedding each. All
@@ -117,49 +118,32 @@ def to_generated(network: nn.Module, rng: torch.Generator, embedding: int, block
         embedding: length of an embedding, at least 1.
         block: channels in and out of a block, at least 1.
     """
-    by_size: dict[int, list[nn.Conv2d]] = defaultdict(list)
-    for layer in network.modules():
-        if type(layer) in GENERATED:
-            assert isinstance(layer, nn.Conv2d)
+    by_size: dict[int, list[tuple[str, nn.Conv2d]]] = defaultdict(list)
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
             height, width = layer.kernel_size
             assert height == width, layer
-            by_size[height].append(layer)
+            by_size[height].append((name, layer))
     generators = nn.ModuleDict()
     for size, layers in sorted(by_size.items()):
-        outputs, inputs = (
-            min(block, max(layer.weight.shape[d] for layer in layers)) for d in (0, 1)
-        )
+        shapes = [layer.weight.shape for _, layer in layers]
+        outputs, inputs = (min(block, max(shape[d] for shape in shapes)) for d in (0, 1))
         generator = KernelGenerator(size, inputs, outputs, embedding, rng)
-        generators[str(size)] = generator.to(layers[0].weight)
-        for layer in layers:
-            _generate(layer, generator, embedding, rng)
+        generators[str(size)] = generator.to(layers[0][1].weight)
+        for name, layer in layers:
+            rows, columns = -(-len(layer.weight) // outputs), -(-layer.weight.shape[1] // inputs)
+            std = math.sqrt(2 / layer.weight[0].numel())
+            embeddings = std * torch.randn(rows, columns, embedding, generator=rng)
+            made = GeneratedConv2d(layer, generator, embeddings.to(layer.weight))
+            network.set_submodule(name, made)
     network.add_module(GENERATORS, generators)
-
-
-def _generate(
-    layer: nn.Conv2d, generator: KernelGenerator, embedding: int, rng: torch.Generator
-) -> None:
-    weight = layer.weight
-    outputs, inputs = weight.shape[:2]
-    rows, columns = -(-outputs // generator.outputs), -(-inputs // generator.inputs)
-    std = math.sqrt(2 / weight[0].numel())
-    embeddings = std * torch.randn(rows, columns, embedding, generator=rng)
-    del layer.weight
-    layer.__class__ = GENERATED[type(layer)]
-    assert isinstance(layer, GeneratedConv2d)
-    layer.embedding = nn.Parameter(embeddings.to(weight))
-    layer.shape = (outputs, inputs)
-    layer.generator = (generator,)
 
 
 @torch.no_grad()
 def to_plain(network: nn.Module) -> None:
     """Undoes `to_generated`: writes the present kernels out as weights, in place."""
-    for layer in network.modules():
+    for name, layer in list(network.named_modules()):
         if isinstance(layer, GeneratedConv2d):
-            kernel = layer.kernel().contiguous()
-            del layer.embedding, layer.shape, layer.generator
-            layer.__class__ = PLAIN[type(layer)]  # type: ignore[assignment]
-            layer.weight = nn.Parameter(kernel)
+            network.set_submodule(name, layer.plain())
     if hasattr(network, GENERATORS):
         delattr(network, GENERATORS)

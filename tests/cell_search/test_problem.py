@@ -17,7 +17,7 @@ from nas.data.batches import Split
 from nas.data.datasets import ImageData, load_data
 from nas.objective.terms import Terms
 from nas.runtime.processes import Processes
-from nas.weights.gaussian import GaussianConv2d, GaussianLinear
+from nas.weights.gaussian import GaussianLayer
 
 TINY = SearchConfig(channels=4, num_cells=1, batch_size=32, epochs=4, device="cpu")
 
@@ -291,7 +291,7 @@ def test_kl_cost_is_the_divergence_of_the_expected_network(digits: ImageData) ->
     def divergence(module: torch.nn.Module) -> Tensor:
         prior, total = Normal(0.0, math.sqrt(0.3)), torch.zeros(())
         for layer in module.modules():
-            if isinstance(layer, GaussianConv2d | GaussianLinear):
+            if isinstance(layer, GaussianLayer):
                 total += kl_divergence(Normal(layer.weight, layer.log_sigma.exp()), prior).sum()
                 if layer.bias is not None:
                     bias = Normal(layer.bias, layer.bias_log_sigma.exp())

@@ -1,12 +1,13 @@
 """Wiring: where a network is halved and widened, how a node adds up, what bad sizes get."""
 
+import inspect
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Body, Cell, ReductionBlock, Skeleton, State
+from cells.cell import COMMON, Body, Cell, ReductionBlock, Skeleton, State
 from cells.errors import InputError
 from cells.ops import OPS, Zero, build_op
 from cells.space import SPACES, SearchSpace
@@ -171,6 +172,12 @@ def test_gradients_reach_the_edges_in_channels_last_memory() -> None:
     x = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)
     cell([State(x), State(x)], run_edge).square().sum().backward()
     assert layouts == [True] * 14
+
+
+def test_a_common_layer_is_told_apart_by_all_that_it_is_made_with() -> None:
+    for kind, names in COMMON.items():
+        made_with = set(inspect.signature(kind).parameters) - {"device", "dtype", "bias"}
+        assert set(names) == made_with, kind
 
 
 def test_a_state_runs_common_layers_once() -> None:

@@ -14,13 +14,7 @@ from torch.func import functional_call, vmap
 from cells.cell import Skeleton
 from cells.space import find_space
 from cells.supernet import Supernet
-from nas.weights.gaussian import (
-    GaussianConv2d,
-    GaussianDepthwiseConv2d,
-    GaussianLinear,
-    kl,
-    to_gaussian,
-)
+from nas.weights.gaussian import GaussianLayer, kl, to_gaussian
 
 PRIOR_VARIANCE = 0.3
 
@@ -30,9 +24,11 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def gaussian(layer: nn.Module, sigma: float = 0.1, *, spread: float = 0.5) -> nn.Module:
-    """Makes a layer Gaussian, in float64, with means and deviations that all differ."""
-    to_gaussian(layer.double(), rng(1), sigma=sigma)
-    layer.double()
+    """Makes layers Gaussian, in float64, with means and deviations that all differ."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        layer = GaussianLayer(layer.double(), rng(1), sigma)
+    else:
+        to_gaussian(layer.double(), rng(1), sigma=sigma)
     generator = rng(2)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
@@ -50,7 +46,7 @@ def means_and_sigmas(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
         (getattr(layer, name).detach(), getattr(layer, log_sigma).detach().exp())
         for layer in module.modules()
         for name, log_sigma in (("weight", "log_sigma"), ("bias", "bias_log_sigma"))
-        if hasattr(layer, log_sigma)
+        if getattr(layer, log_sigma, None) is not None
     ]
 
 
@@ -94,7 +90,7 @@ def test_kl_is_the_mean_log_ratio_of_samples() -> None:
 def test_kl_is_zero_at_the_prior_and_without_gaussian_weights() -> None:
     module = nn.Linear(3, 2).double()
     assert kl(module, PRIOR_VARIANCE).item() == 0
-    to_gaussian(module, rng(), sigma=math.sqrt(PRIOR_VARIANCE))
+    module = GaussianLayer(module, rng(), math.sqrt(PRIOR_VARIANCE))
     with torch.no_grad():
         module.weight.zero_()
         module.bias.zero_()
@@ -150,8 +146,7 @@ def test_evaluation_uses_the_means(build, shape) -> None:
 @every_layer
 def test_the_limit_of_no_variance_is_the_point_layer(build, shape) -> None:
     point = build().double()
-    layer = copy.deepcopy(point)
-    to_gaussian(layer, rng(1), sigma=1e-9)
+    layer = GaussianLayer(copy.deepcopy(point), rng(1), 1e-9)
     x = torch.randn(2, *shape, generator=rng(3), dtype=torch.float64)
     torch.testing.assert_close(layer(x), point(x), rtol=0, atol=1e-5)
 
@@ -181,7 +176,7 @@ def test_conversion_touches_convolutions_and_linear_layers_alone() -> None:
     module = nn.ModuleList([nn.Conv2d(2, 3, 3), nn.Sequential(nn.Linear(2, 2)), *others])
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     to_gaussian(module, rng(), sigma=0.07)
-    assert type(module[0]) is GaussianConv2d and type(module[1][0]) is GaussianLinear
+    assert type(module[0]) is type(module[1][0]) is GaussianLayer
     assert [type(layer) for layer in module[2:]] == [
         nn.Conv1d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.Bilinear
     ]  # fmt: skip
@@ -198,10 +193,10 @@ def test_conversion_touches_convolutions_and_linear_layers_alone() -> None:
 def test_every_layer_of_a_supernet_is_converted_and_learns_its_variance(name) -> None:
     space = find_space(name)
     supernet = Supernet(Skeleton(space, 1, 3, 8, 8, 2, 3))
-    layers = [m for m in supernet.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    names = [n for n, m in supernet.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     to_gaussian(supernet, rng(), sigma=0.1)
-    depthwise = {GaussianDepthwiseConv2d} if name == "darts" else set()
-    assert {type(layer) for layer in layers} == {GaussianConv2d, GaussianLinear} | depthwise
+    layers = [supernet.get_submodule(name) for name in names]
+    assert {type(layer) for layer in layers} == {GaussianLayer}
     weights = torch.full((space.num_edges, len(space.ops)), 1 / len(space.ops))
     x = torch.randn(4, 1, 8, 8, generator=rng(3))
     F.cross_entropy(supernet(x, weights), torch.tensor([0, 1, 2, 0])).backward()

@@ -32,7 +32,6 @@ from nas.runtime.processes import Processes
 from nas.weights.kernels import (
     GENERATORS,
     GeneratedConv2d,
-    GeneratedDepthwiseConv2d,
     to_generated,
     to_plain,
 )
@@ -174,10 +173,10 @@ def test_kernels_start_with_the_scale_of_he(space: str) -> None:
 
 @every_layer
 def test_gradients_are_those_of_finite_differences(build, rows: int, columns: int) -> None:
-    network = generated(Chain(build()))
+    plain = build()
+    channels, network = plain.in_channels, generated(Chain(plain))
     names = [name for name, _ in network.named_parameters()]
     values = [p.detach().requires_grad_() for p in network.parameters()]
-    channels = network.layers[0].in_channels
     x = torch.randn(1, channels, 5, 5, generator=rng(3), dtype=torch.float64, requires_grad=True)
 
     def output(x: Tensor, *values: Tensor) -> Tensor:
@@ -306,7 +305,7 @@ def test_only_convolutions_are_generated() -> None:
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     to_generated(network, rng(), 4, 16)
     assert [type(layer) for layer in network.layers] == [
-        GeneratedConv2d, GeneratedDepthwiseConv2d, *(type(layer) for layer in others)
+        GeneratedConv2d, GeneratedConv2d, *(type(layer) for layer in others)
     ]  # fmt: skip
     after = dict(network.named_parameters())
     assert before.keys() - after.keys() == {"layers.0.weight", "layers.1.weight"}
