@@ -1,13 +1,11 @@
 """Prunes generated networks: python -m nas prune RUN."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import unknown
 from nas.runtime.commandline import Parser
-from nas.runtime.files import write_atomically
+from nas.runtime.files import write_csv
 from nas.weight_search.evidence import means
 from nas.weight_search.networks import Generated
 from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks
@@ -50,13 +48,12 @@ def command(args: Sequence[str]) -> None:
     out = given.out or given.run / f"prune-{given.by}-{given.lam:g}.csv"
     task = generated.task()
     found = curve(task, generated.chain, posteriors, task.test, given.by)[..., 0]
-    text = io.StringIO()
-    writer = csv.writer(text)
     name = "rmse" if task.regression else "accuracy"
-    writer.writerow(["removed", *(f"{name}_run{run}" for run in range(found.shape[1]))])
     print(f"removed  {name}, mean over {found.shape[1]} runs")
-    for share, row in zip(SHARES, found, strict=True):
-        writer.writerow([share, *row.tolist()])
-        print(f"{100 * share:5.0f} %  {float(row.mean()):.4f}")
-    write_atomically(out, text.getvalue().encode())
+    rows = []
+    for share, values in zip(SHARES, found, strict=True):
+        by_run = {f"{name}_run{run}": value for run, value in enumerate(values.tolist())}
+        rows.append({"removed": share} | by_run)
+        print(f"{100 * share:5.0f} %  {float(values.mean()):.4f}")
+    write_csv(out, rows)
     print(f"table in {out}")

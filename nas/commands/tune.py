@@ -5,8 +5,9 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import Parser
+from nas.runtime.files import write_csv
 from nas.weight_search.networks import Generated
-from nas.weight_search.tuning import describe, tune, tuned_rows, write_rows
+from nas.weight_search.tuning import describe, tune, tuned_rows
 
 
 def command(args: Sequence[str]) -> None:
@@ -29,7 +30,7 @@ def command(args: Sequence[str]) -> None:
     task = generated.task()
     rows = tuned_rows(generated, tune(generated, task), task)
     out.mkdir(parents=True)
-    write_rows(out / "tuned.csv", rows)
+    write_csv(out / "tuned.csv", rows)
     for run, row in enumerate(rows):
         generated.save(out / f"network-{row['seed']}.safetensors", row["lam"], run)
     print("\n".join(describe(rows, generated)))

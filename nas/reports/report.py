@@ -1,7 +1,6 @@
 """What a finished search leaves in its folder: table, genotypes, pictures."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +17,7 @@ from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
-from nas.runtime.files import require_folder, write_atomically
+from nas.runtime.files import require_folder, write_csv
 from nas.runtime.metrics import Average, accuracy
 from nas.selection.front import Front
 from nas.selection.pareto import pareto
@@ -34,7 +33,7 @@ def supernet_accuracy(
     batch_size: int = 250,
     shrunk: int = 1,
 ) -> float:
-    """Accuracy in [0, 1] of a discrete architecture with the supernet's weights.
+    """Returns the accuracy in [0, 1] of a discrete architecture with the supernet's weights.
 
     Normalisation uses the statistics of each batch, so that batches must be mixed (`draw_part`);
     they are made of nearly equal size. The means of Gaussian weights are used. With `shrunk` the
@@ -55,7 +54,7 @@ def supernet_accuracy(
 def front_rows(
     front: Front, lams: Tensor, scores: Mapping[tuple[int, ...], float]
 ) -> list[dict[str, Any]]:
-    """One row per cell of the front, in order of λ, equal cells merged.
+    """Makes one row per cell of the front, in order of λ, equal cells merged.
 
     `lams` counts the λs of the grid that give the cell, `rises_…` those of them at which the cost
     is higher than at the λ before; `floor_…` and `ceiling_…` mark the least, and the most,
@@ -128,10 +127,6 @@ def write_report(
         for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
     }
     rows = front_rows(front, lams, scores)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
     (folder / "genotypes").mkdir(exist_ok=True)
     (folder / "cells").mkdir(exist_ok=True)
     for row, choices in zip(rows, scores, strict=True):
@@ -146,7 +141,7 @@ def write_report(
             draw_supernet_cell(front.space, kind, probs, stem)
     cost = front.costs[0]
     draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
-    write_atomically(folder / "front.csv", text.getvalue().encode())  # last: the front is whole
+    write_csv(folder / "front.csv", rows)  # last: the front is whole
     return rows
 
 

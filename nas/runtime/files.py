@@ -1,9 +1,11 @@
 """Files that are whole or absent, and run folders: made once, never overwritten."""
 
+import csv
 import errno
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,19 @@ def require_folder(run: Path) -> Path:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes settings or results, whole or not at all."""
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table with a line of names, whole or not at all.
+
+    Args:
+        rows: at least one; values by the names of the columns, in the order of the first row.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
 
 
 def read_config(path: Path) -> dict[str, Any]:

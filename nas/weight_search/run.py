@@ -1,7 +1,5 @@
 """The run of a search in the space `mlp`, and what it leaves: a table and a picture along λ."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,18 @@ from cells.chain import MLP
 from nas.data.examples import Task
 from nas.optim.kind import SearchKind
 from nas.reports.style import plain_axes, save_picture
-from nas.runtime.files import write_atomically
+from nas.runtime.files import write_csv
 from nas.runtime.processes import Processes
 from nas.runtime.settings import read_settings
 from nas.weight_search.config import POINT, WEIGHT_PRESETS, WeightConfig
 from nas.weight_search.evidence import evidence, means, quality, validation
 from nas.weight_search.networks import Generated, read_task
 from nas.weight_search.searcher import WeightSearcher
-from nas.weight_search.tuning import describe, tuned_rows, write_rows
+from nas.weight_search.tuning import describe, tuned_rows
 
 
 def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
-    """One row for each λ of the grid; means and, of several runs, sample standard deviations.
+    """Makes a row for each λ of the grid: means and, of several runs, sample deviations.
 
     Everything is over the training part: the generalised evidence, the expected log-likelihood and
     the KL in nats, `accuracy` (or `rmse`, of a regression) of the networks with the means of their
@@ -95,11 +93,7 @@ def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[
             plain_axes(axes, title)
 
     save_picture(folder / "front.svg", (12, 3.6), plot)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / "front.csv", text.getvalue().encode())
+    write_csv(folder / "front.csv", rows)
     return rows
 
 
@@ -126,7 +120,7 @@ def report(searcher: WeightSearcher, path: Path) -> None:
     generated = Generated(searcher.config, problem.chain, problem.hypernet, problem.tuned_lams)
     if generated.tuned is not None:
         rows = tuned_rows(generated, generated.tuned, problem.task)
-        write_rows(path / "front.csv", rows)
+        write_csv(path / "front.csv", rows)
         print("\n".join(describe(rows, generated)))
         print(f"table in {path / 'front.csv'}; the networks: python -m nas tune {path}")
         return

@@ -1,4 +1,4 @@
-"""The λ that the validation part likes best, through the hypernetwork of a finished search.
+"""The λ with the least validation loss, through the hypernetwork of a finished search.
 
     python -m nas tune runs/mlp
 
@@ -7,11 +7,8 @@ global way of Lorraine and Duvenaud (2018); a search with `--tune local` has lea
 No weight is trained here, and no test data are read.
 """
 
-import csv
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +17,6 @@ from torch import Tensor
 from cells.errors import InputError
 from nas.data.examples import Task
 from nas.optim.best_response import descend, hypergradient
-from nas.runtime.files import write_atomically
 from nas.weight_search.config import NONE
 from nas.weight_search.evidence import BATCH, mean_nll, validation
 from nas.weight_search.networks import Generated
@@ -32,7 +28,7 @@ STEPS = 100
 
 
 def tune(generated: Generated, task: Task) -> Tensor:
-    """The λ of each run, (runs,) float64.
+    """Finds the λ of each run that validates best, (runs,) float64.
 
     The descent begins at the λ of the search's grid whose validation loss is least.
 
@@ -78,7 +74,7 @@ def tune(generated: Generated, task: Task) -> Tensor:
 
 
 def tuned_rows(generated: Generated, lams: Tensor, task: Task) -> list[dict[str, Any]]:
-    """One row for each run: its seed, its λ, and `val_nll` and the rest of `validation` there.
+    """Makes a row for each run: its seed, its λ, and what `validation` returns there.
 
     Args:
         lams: (runs,) float64.
@@ -96,7 +92,7 @@ def tuned_rows(generated: Generated, lams: Tensor, task: Task) -> list[dict[str,
 
 
 def describe(rows: Sequence[dict[str, Any]], generated: Generated) -> list[str]:
-    """A line for each of `tuned_rows`, and what is to be done where λ met an end of its range."""
+    """Describes each of `tuned_rows` in a line, and says where λ met an end of its range."""
     last = "val_rmse" if "val_rmse" in rows[0] else "val_accuracy"
     lines = [
         f"seed {row['seed']}: λ = {row['lam']:.4g}, validation loss {row['val_nll']:.4f} nats, "
@@ -106,12 +102,3 @@ def describe(rows: Sequence[dict[str, Any]], generated: Generated) -> list[str]:
     for lam in {row["lam"] for row in rows} & {*generated.lam_range.low, *generated.lam_range.high}:
         lines.append(f"λ = {lam:g} is an end of the range: a wider one may hold a better λ")
     return lines
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows as CSV, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
