@@ -4,6 +4,7 @@ The degenerate cell has one operation on every edge: a multilayer perceptron or 
 network, in which nothing is left to choose but the weights.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,18 +33,18 @@ class Affine:
 
     @property
     def fan_in(self) -> int:
-        """Numbers that one output is a weighted sum of."""
+        """Counts the numbers that one output is a weighted sum of."""
         return self.inputs * (KERNEL**2 if self.conv else 1)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weight, as in `torch.nn`."""
+        """Returns the shape of the weight, as in `torch.nn`."""
         kernel = (KERNEL, KERNEL) if self.conv else ()
         return (self.outputs, self.inputs, *kernel)
 
     @property
     def num_params(self) -> int:
-        """Weights and biases."""
+        """Counts weights and biases."""
         return self.outputs * (self.fan_in + 1)
 
 
@@ -93,19 +94,19 @@ class Chain:
                 steps.append(Affine(True, shape[0], int(width)))
                 shape = (int(width), *shape[1:])
             else:
-                steps.append(Affine(False, _size(shape), int(width)))
+                steps.append(Affine(False, math.prod(shape), int(width)))
                 shape = (int(width),)
-        steps.append(Affine(False, _size(shape), outputs))
+        steps.append(Affine(False, math.prod(shape), outputs))
         return cls(tuple(steps), tuple(input_shape))
 
     @property
     def layers(self) -> list[Affine]:
-        """Those with weights."""
+        """Lists the layers with weights."""
         return [step for step in self.steps if step is not None]
 
     @property
     def output_shapes(self) -> list[tuple[int, ...]]:
-        """Of each layer with weights, (outputs,) or (outputs, height, width)."""
+        """Lists the shape of each output, (outputs,) or (outputs, height, width)."""
         shapes, size = [], self.input_shape[1:]
         for step in self.steps:
             if step is None:
@@ -116,7 +117,7 @@ class Chain:
 
     @property
     def num_params(self) -> int:
-        """Weights and biases of one network."""
+        """Counts weights and biases of one network."""
         return sum(layer.num_params for layer in self.layers)
 
     def propagate(self, x: Tensor, apply: Callable[[int, Affine, Tensor], Tensor]) -> Tensor:
@@ -144,7 +145,7 @@ class Chain:
         return x
 
     def module(self) -> nn.Sequential:
-        """One network as an ordinary module with weights of its own, by torch's defaults."""
+        """Builds one network as an ordinary module, its weights drawn by torch's defaults."""
         modules: list[nn.Module] = []
         flat = not self.layers[0].conv
         if flat:
@@ -196,21 +197,9 @@ def affine(layer: Affine, x: Tensor, table: Tensor) -> Tensor:
     return y.reshape(*networks, batch, layer.outputs, *size)
 
 
-def flat_table(weight: Tensor, bias: Tensor) -> Tensor:
-    """A layer's weight (outputs, …) and bias (outputs,) as the table that `affine` takes."""
-    return torch.cat([weight.flatten(1), bias[:, None]], dim=1)
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
-
-
 @torch.no_grad()
 def module_of(chain: Chain, tables: Sequence[Tensor]) -> nn.Sequential:
-    """An ordinary module with given weights, (outputs, inputs + 1) for each layer that has some."""
+    """Returns an ordinary module with given weights, (outputs, inputs + 1) for each layer."""
     module = chain.module()
     layers = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer, table in zip(layers, tables, strict=True):

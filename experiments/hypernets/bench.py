@@ -69,7 +69,7 @@ class Bench:
         return self.out / f"row-{row}"
 
     def generated(self, row: str) -> Generated:
-        """The networks of a row, which is trained, or gone on with, if need be."""
+        """Returns the networks of a row, which is trained, or resumed, if need be."""
         if row in TUNED:
             self.generated(TUNED[row])
         return Generated.load(finished(self.config(row), self.folder(row)))
@@ -120,7 +120,7 @@ class Bench:
             generated = self.generated("g")
             task = self.task()
             lams = generated.lam_range.grid(SWEEP)[:, 0]
-            posteriors = generated.at(lams.tolist()).run(0)
+            posteriors = generated.at(lams.tolist()).at(slice(1))
             found = evidence(
                 task, generated.chain, posteriors, lams, task.train,
                 prior_variance=generated.config.prior_variance, draws=DRAWS,

@@ -96,22 +96,22 @@ class Budgets(NamedTuple):
         return bounds
 
     def totals(self, choices: Tensor) -> Tensor:
-        """Bounded costs (n, num_bounds) of discrete networks (n, edges), in their own units."""
+        """Returns the bounded costs (n, num_bounds) of networks (n, edges), in their own units."""
         one_hot = torch.nn.functional.one_hot(choices, self.tables.shape[2]).double()
         return self.bases + one_hot.flatten(1) @ self.tables.flatten(1).T
 
     def hold(self, choices: Tensor) -> Tensor:
-        """Whether discrete networks (n, edges) are within all bounds, (n,) bool."""
+        """Tells which discrete networks (n, edges) are within all bounds, (n,) bool."""
         return (self.totals(choices) <= self.limits).all(dim=1)
 
     def expected(self, probs: Tensor) -> Tensor:
-        """Expected costs as multiples of their bounds, (…, num_bounds), for (…, edges, ops)."""
+        """Returns the costs of probs (…, edges, ops) as multiples of bounds, (…, num_bounds)."""
         tables = (self.tables * self.shares[:, None] / self.limits[:, None, None]).flatten(1)
         bases = self.bases / self.limits
         return bases.to(probs) + probs.flatten(-2) @ tables.T.to(probs)
 
     def likeliest(self, log_probs: Tensor, rule: str) -> Tensor:
-        """The likeliest cells within the bounds.
+        """Finds the likeliest cells within the bounds.
 
         The costs, as multiples of their bounds, are priced until the cell that the rule chooses is
         within them; the smallest such price is found by bisection.

@@ -13,7 +13,7 @@ THRESHOLD = 0.85
 
 
 def most_probable(space: SearchSpace, log_probs: Tensor) -> Tensor:
-    """The most probable architecture among those the space allows.
+    """Chooses the most probable architecture among those the space allows.
 
     Logits serve as well: it maximises Σ_e h_e,γ(e) over all architectures γ with exactly
     `inputs_per_node` edges into each node (all edges, `none` among the candidates, where the space
@@ -23,15 +23,13 @@ def most_probable(space: SearchSpace, log_probs: Tensor) -> Tensor:
     """
     if space.inputs_per_node is None:
         return log_probs.argmax(dim=-1)
-    operations = log_probs.clone()
-    operations[..., space.none] = -torch.inf
-    best, choices = operations.max(dim=-1)
+    best, choices = _best_operations(space, log_probs)
     gain = best - log_probs[..., space.none]  # of keeping the edge over leaving it out
     return _keep_strongest(space, gain, choices)
 
 
 def strongest_inputs(space: SearchSpace, log_probs: Tensor) -> Tensor:
-    """DARTS' rule (Liu, Simonyan, Yang 2019, section 2.4).
+    """Applies DARTS' rule (Liu, Simonyan, Yang 2019, section 2.4).
 
     Each node keeps the `inputs_per_node` edges whose likeliest operation other than `none` has the
     largest probability; `none` takes its share of the probability but is never chosen.
@@ -42,46 +40,45 @@ def strongest_inputs(space: SearchSpace, log_probs: Tensor) -> Tensor:
     """
     if space.inputs_per_node is None:
         return log_probs.argmax(dim=-1)
-    operations = log_probs.clone()
-    operations[..., space.none] = -torch.inf
-    strength, choices = operations.max(dim=-1)
+    strength, choices = _best_operations(space, log_probs)
     return _keep_strongest(space, strength, choices)
 
 
 def threshold(space: SearchSpace, log_probs: Tensor) -> Tensor:
-    """FairDARTS' rule (Chu, Zhou, Zhang, Li 2020).
+    """Applies FairDARTS' rule (Chu, Zhou, Zhang, Li 2020).
 
     Each node keeps those edges, two at most, whose likeliest operation other than `none` has more
     than the probability `THRESHOLD`; a node may keep none. A cell whose output would not depend on
     its inputs gets the likeliest edge from an input to its last node. As β grows, an operation may
     pass the threshold, so that the cost of the cell may rise.
     """
-    operations = log_probs.clone()
-    operations[..., space.none] = -torch.inf
-    strength, choices = operations.max(dim=-1)
+    strength, choices = _best_operations(space, log_probs)
     kept = _keep_strongest(space, strength, choices, number=2)
     kept = torch.where(strength > math.log(THRESHOLD), kept, space.none)
     flat = kept.reshape(-1, kept.shape[-1])
+    last = space.num_inputs + space.num_nodes - 1
+    direct = [
+        row
+        for row, (start, end) in enumerate(space.cell_edges)
+        if start < space.num_inputs and end == last
+    ]
     for cell, likely, values in zip(
         flat, choices.reshape_as(flat), strength.reshape(flat.shape), strict=True
     ):
         for kind in space.kinds:
             if not space.connected(cell.tolist(), kind):
-                rows = _direct_rows(space, kind)
+                rows = [space.first_edge(kind) + row for row in direct]
                 row = rows[int(values[rows].argmax())]
                 cell[row] = likely[row]
     return flat.reshape_as(kept)
 
 
-def _direct_rows(space: SearchSpace, kind: str) -> list[int]:
-    """Rows of the edges from a cell's inputs to its last node."""
-    last = space.num_inputs + space.num_nodes - 1
-    first = space.first_edge(kind)
-    return [
-        first + i
-        for i, (source, target) in enumerate(space.cell_edges)
-        if source < space.num_inputs and target == last
-    ]
+def _best_operations(space: SearchSpace, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the largest entry of each edge, `none` aside, and its column, (…, edges) each."""
+    operations = log_probs.clone()
+    operations[..., space.none] = -torch.inf
+    best, choices = operations.max(dim=-1)
+    return best, choices
 
 
 def _keep_strongest(
@@ -90,14 +87,10 @@ def _keep_strongest(
     """Sets all but the strongest `inputs_per_node`, or `number`, edges into each node to `none`."""
     number = number or space.inputs_per_node
     choices = choices.clone()
-    targets = torch.tensor([target for _, target in space.cell_edges] * len(space.kinds))
-    kinds = torch.arange(len(space.kinds)).repeat_interleave(len(space.cell_edges))
-    for kind in range(len(space.kinds)):
-        for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
-            rows = ((targets == target) & (kinds == kind)).nonzero().flatten().to(strength.device)
-            order = strength[..., rows].argsort(dim=-1, descending=True, stable=True)
-            dropped = rows[order[..., number:]]
-            choices.scatter_(-1, dropped, space.none)
+    for incoming in space.incoming:
+        rows = torch.tensor(incoming, device=strength.device)
+        order = strength[..., rows].argsort(dim=-1, descending=True, stable=True)
+        choices.scatter_(-1, rows[order[..., number:]], space.none)
     return choices
 
 

@@ -69,7 +69,7 @@ class ArchitectureDistribution:
 
 
 def edge_shares(space: SearchSpace, edge_logits: Tensor) -> Tensor:
-    """Softmax over the edges into each node: edge normalisation (Xu et al.: PC-DARTS, 2020).
+    """Takes the softmax over the edges into each node (Xu et al.: PC-DARTS, 2020).
 
     Args:
         edge_logits: (…, edges).
@@ -86,7 +86,7 @@ def edge_shares(space: SearchSpace, edge_logits: Tensor) -> Tensor:
 
 
 def entropy(log_probs: Tensor) -> Tensor:
-    """Mean entropy of the edges' distributions, nats, (…) for log-probabilities (…, edges, ops).
+    """Returns the edges' mean entropy, nats, (…) for log-probabilities (…, edges, ops).
 
     An operation without probability counts as nothing. Weights that do not add up to 1, as those
     of sigmoids, are made to.

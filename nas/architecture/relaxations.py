@@ -2,8 +2,8 @@
 
 A relaxation has two parts: `noise` draws, `__call__` is deterministic, so that the several passes
 of one bilevel step can share their noise. It also says what the logits mean: `log_probs` are the
-expected weights, which costs and discrete cells follow from, and `kl` their distance from knowing
-nothing. A new one is a subclass of `Relaxation` and a line in `RELAXATIONS`.
+expected weights, which costs and discrete cells follow from, and `kl` their distance from the
+uniform distribution. A new one is a subclass of `Relaxation` and a line in `RELAXATIONS`.
 """
 
 import math
@@ -16,38 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
-from cells.errors import InputError, unknown
-
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "linear": lambda fraction, start, end: (1 - fraction) * start + fraction * end,
     "exponential": lambda fraction, start, end: start ** (1 - fraction) * end**fraction,
     "constant": lambda fraction, start, end: start,
 }
-
-
-def temperature(fraction: float, start: float, end: float, schedule: str = "linear") -> float:
-    """Temperature at a moment of the search.
-
-    Args:
-        fraction: finished share of the search, in [0, 1].
-        start: temperature at 0, > 0.
-        end: temperature at 1, > 0; without effect for `"constant"`.
-        schedule: a name in `SCHEDULES`.
-
-    Raises:
-        InputError: if a temperature is not positive and finite, or there is no such schedule.
-    """
-    assert 0 <= fraction <= 1
-    if schedule not in SCHEDULES:
-        raise unknown("temperature schedule", schedule, SCHEDULES)
-    for value in (start, end):
-        if not (value > 0 and math.isfinite(value)):
-            raise InputError(f"a temperature must be positive and finite, got {value}")
-    return SCHEDULES[schedule](fraction, start, end)
+"""(finished share of the search in [0, 1], temperature at 0, at 1) -> temperature, all > 0."""
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard Gumbel variables, float32, on the device of the generator.
+    """Draws standard Gumbel variables, float32, on the device of the generator.
 
     The minus logarithm of an exponential variable; torch never draws 0 for the latter, so that
     all are finite, which −log(−log U) is not in float32 when U rounds to 0 or 1.
@@ -80,11 +58,11 @@ class Relaxation(ABC):
     """Whether the weights of an edge add up to 1."""
 
     def log_probs(self, logits: Tensor) -> Tensor:
-        """Logarithms of the expected weights, of the shape of `logits`, (…, edges, ops)."""
+        """Returns the logarithms of the expected weights, (…, edges, ops) as `logits`."""
         return logits.log_softmax(dim=-1)
 
     def kl(self, log_probs: Tensor, logits: Tensor) -> Tensor:
-        """KL to the distribution that knows nothing, summed over edges, nats, (…).
+        """Returns the KL to the distribution that knows nothing, summed over edges, nats, (…).
 
         Args:
             log_probs: (…, edges, ops), `self.log_probs(logits)`.
@@ -93,11 +71,10 @@ class Relaxation(ABC):
         edges, ops = log_probs.shape[-2:]
         return (log_probs.exp() * log_probs).sum(dim=(-2, -1)) + edges * math.log(ops)
 
-    @abstractmethod
     def noise(
         self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator
     ) -> Tensor | None:
-        """Draws what one step needs; None if nothing.
+        """Draws what one step needs; None if nothing, as here.
 
         With three dimensions, the first of them stands for the examples.
 
@@ -107,10 +84,11 @@ class Relaxation(ABC):
             batch: examples of the step.
             generator: the source of randomness; the noise lies on its device.
         """
+        return None
 
     @abstractmethod
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
-        """Weights for given noise.
+        """Returns the weights for given noise.
 
         Args:
             logits: (edges, ops).
@@ -123,11 +101,6 @@ class Relaxation(ABC):
 class Softmax(Relaxation):
     """softmax(logits / T): DARTS (Liu, Simonyan, Yang, 2019), with T = 1."""
 
-    def noise(
-        self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator
-    ) -> Tensor | None:
-        return None
-
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
         return Relaxed(torch.softmax(logits / temperature, dim=-1), None)
 
@@ -135,8 +108,12 @@ class Softmax(Relaxation):
 class _Noisy(Relaxation):
     """softmax((logits + G) / T), G standard Gumbel (Maddison, Mnih, Teh, 2017; Jang et al. 2017).
 
-    The largest weight falls on operation o with probability softmax(logits)_o at every T.
+    The largest weight falls on operation o with probability softmax(logits)_o at every T. There is
+    one architecture for all examples of a step.
     """
+
+    def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
+        return gumbel_noise((num_edges, num_ops), generator)
 
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
         assert noise is not None
@@ -146,9 +123,6 @@ class _Noisy(Relaxation):
 @final
 class Gumbel(_Noisy):
     """Gumbel-softmax, one architecture for all examples of a step (Xie et al.: SNAS, 2019)."""
-
-    def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
-        return gumbel_noise((num_edges, num_ops), generator)
 
 
 @final
@@ -160,7 +134,7 @@ class GumbelExample(_Noisy):
 
 
 @final
-class StraightThrough(Relaxation):
+class StraightThrough(_Noisy):
     """One-hot at the Gumbel argmax; its gradient is that of the Gumbel-softmax.
 
     Only the active operation of each edge has to be computed: GDAS (Dong, Yang, 2019),
@@ -168,9 +142,6 @@ class StraightThrough(Relaxation):
     """
 
     sampled = True
-
-    def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
-        return gumbel_noise((num_edges, num_ops), generator)
 
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
         assert noise is not None
@@ -204,7 +175,7 @@ class DirichletDraw(Relaxation):
         return kl.sum(dim=-1)
 
     def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
-        """The seed of the draw, a scalar."""
+        """Returns the seed of the draw, a scalar."""
         return torch.randint(2**62, (), generator=generator, device=generator.device)
 
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
@@ -240,11 +211,6 @@ class Sigmoid(Relaxation):
         each = probs * log_probs + (1 - probs) * F.logsigmoid(-logits) + math.log(2)
         return each.sum(dim=(-2, -1))
 
-    def noise(
-        self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator
-    ) -> Tensor | None:
-        return None
-
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
         return Relaxed(torch.sigmoid(logits / temperature), None)
 
@@ -257,17 +223,6 @@ RELAXATIONS: dict[str, type[Relaxation]] = {
     "dirichlet": DirichletDraw,
     "sigmoid": Sigmoid,
 }
-
-
-def build_relaxation(name: str) -> Relaxation:
-    """Returns a relaxation by name.
-
-    Raises:
-        InputError: if there is no such relaxation.
-    """
-    if name not in RELAXATIONS:
-        raise unknown("relaxation", name, RELAXATIONS)
-    return RELAXATIONS[name]()
 
 
 def perturbed(weights: Tensor, delta: Tensor, *, sum_to_one: bool = True) -> Tensor:

@@ -11,7 +11,7 @@ from cells.errors import InputError
 from cells.space import find_space
 from nas.architecture.budgets import Budgets
 from nas.architecture.distribution import ArchitectureDistribution
-from nas.architecture.relaxations import RELAXATIONS, build_relaxation
+from nas.architecture.relaxations import RELAXATIONS
 from nas.cell_search.config import SearchConfig, config_from_dict
 from nas.hypernets.architecture import build_architecture_hypernet
 from nas.hypernets.forms import Hypernet
@@ -50,9 +50,7 @@ def make_distribution(config: SearchConfig, kept: Tensor | None = None) -> Archi
         kept: (edges, n) int64, the candidates that are left, if some were removed.
     """
     num_ops = len(find_space(config.space).ops)
-    return ArchitectureDistribution(
-        build_relaxation(config.relax), num_ops, config.edge_weights, kept
-    )
+    return ArchitectureDistribution(RELAXATIONS[config.relax](), num_ops, config.edge_weights, kept)
 
 
 def make_front(

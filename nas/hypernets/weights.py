@@ -32,7 +32,7 @@ class WeightHypernet(nn.Module):
         """
         Args:
             chain: the network.
-            form: name of a hypernetwork's form; without one, whatever.
+            form: name of a hypernetwork's form; unused for networks of their own.
             seeds: one for each run.
             own: unit positions (lams,) of the λs for which each run has a network by itself; None
                 for a hypernetwork, the only member of its run.
@@ -96,14 +96,14 @@ class WeightHypernet(nn.Module):
 
     @property
     def num_params(self) -> int:
-        """Trained numbers of one run."""
+        """Counts the trained numbers of one run."""
         return sum(p.numel() for p in self.parameters()) // self.runs
 
     def forward(self, unit_lams: Tensor) -> Posteriors:
-        """Posteriors of all members.
+        """Generates the posteriors of all members.
 
         Args:
-            unit_lams: (members, lams) in [0, 1]; not looked at for networks by themselves.
+            unit_lams: (members, lams) in [0, 1]; unused for networks of their own.
 
         Returns:
             Of (members, lams) networks.
@@ -139,10 +139,10 @@ class WeightHypernet(nn.Module):
         return tables if common is None else tables + common[:, None]
 
     def at(self, unit_lams: Tensor) -> Posteriors:
-        """Posteriors of every run at some λs.
+        """Generates the posteriors of every run at some λs.
 
         Args:
-            unit_lams: (lams,) in [0, 1]; networks by themselves answer for the nearest λs.
+            unit_lams: (lams,) in [0, 1]; of networks of their own the nearest λs answer.
 
         Returns:
             Of (runs, lams) networks.
@@ -153,12 +153,11 @@ class WeightHypernet(nn.Module):
         nearest = (unit_lams[:, None].to(self.own) - self.own).abs().argmin(dim=1)
         whole = self(unit_lams.new_zeros(1))
         rows = torch.arange(self.runs)[:, None] * len(self.own) + nearest  # (runs, lams)
-        layers = [layer.at((rows, 0)) for layer in whole.layers]
-        return Posteriors(layers, None if whole.log_noise is None else whole.log_noise[rows, 0])
+        return whole.at((rows, 0))
 
     @torch.no_grad()
     def load(self, posteriors: Posteriors) -> None:
-        """Gives networks by themselves their weights.
+        """Sets the weights of networks of their own.
 
         Args:
             posteriors: of (runs, own λs) networks.

@@ -1,6 +1,7 @@
 """Cost tables of a network, with latencies measured here, or elsewhere: on a phone, a board."""
 
 import csv
+import os
 from pathlib import Path
 
 import torch
@@ -79,8 +80,8 @@ def read_latencies(path: Path, space: SearchSpace) -> tuple[Tensor, Tensor]:
             raise InputError(f"{where}: latency must be positive, got {row['latency']!r}")
         source = row["genotype"]
         beside = path.parent / source
-        genotype = read_genotype(beside if not source.startswith("|") and _is_file(beside)
-                                 else source)  # fmt: skip
+        is_path = not source.startswith("|") and os.path.isfile(beside)  # never raises
+        genotype = read_genotype(beside if is_path else source)
         if genotype.space != space.name:
             raise InputError(
                 f"{where}: the genotype is of the space {genotype.space}, the search of "
@@ -93,20 +94,13 @@ def read_latencies(path: Path, space: SearchSpace) -> tuple[Tensor, Tensor]:
     return torch.tensor(choices), torch.tensor(measured, dtype=torch.float64)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a text too long, or with a NUL, is no path
-        return False
-
-
 def latency_table(path: Path, space: SearchSpace) -> CostTable:
-    """Latency of every operation, fitted to networks that were measured; see `read_latencies`."""
+    """Fits every operation's latency to networks that were measured; see `read_latencies`."""
     return fitted_table("latency", space, *read_latencies(path, space))
 
 
 def kl_costs(supernet: Supernet, prior_variance: float) -> tuple[Tensor, Tensor]:
-    """KL of a Gaussian supernet's weights to their prior, operation by operation.
+    """Returns the KL of a Gaussian supernet's weights to their prior, by operation.
 
     Returns:
         (edges, ops) table and the scalar of everything that stands on no edge, in nats.

@@ -100,13 +100,13 @@ class NegativeElbo(nn.Module):
         self.supernet.columns = [tuple(row) for row in kept.tolist()]
 
     def expected_weights(self, unit_lams: Tensor) -> Tensor:
-        """Expected weights of the operations, (n, edges, ops), at unit positions (n, num_costs)."""
+        """Returns the operations' expected weights (n, edges, ops) at unit λs (n, num_costs)."""
         return self.distribution.log_probs(self.hypernet(unit_lams)).exp()
 
     def arch_logits(
         self, sample: StepInputs, raw: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """What the hypernetwork, or the prior, says of the candidates that are left.
+        """Returns the logits, of the hypernetwork or the prior, of the candidates that are left.
 
         Args:
             raw: (num_lams, edges, columns) in the place of what the hypernetwork says.
@@ -137,7 +137,7 @@ class NegativeElbo(nn.Module):
             yield self.distribution.everywhere(weights, active)
 
     def unit_costs(self) -> tuple[Tensor, Tensor]:
-        """Unit costs at the present weights: those with a λ, and the KL / N if it has none.
+        """Returns unit costs at the present weights: those with a λ, and KL / N if it has none.
 
         Returns:
             Tables (num_costs or num_costs + 1, edges, ops) and offsets alike.
@@ -172,30 +172,17 @@ class NegativeElbo(nn.Module):
         """
         if self.weight_noise is not None:
             self.weight_noise.manual_seed(sample.weight_seed)
-        tables, offsets = self.unit_costs()
-        candidates, edge_logits = self.arch_logits(sample, arch_logits)
+        unit_costs = self.unit_costs()
+        logits, edge_logits = self.arch_logits(sample, arch_logits)
         terms = []
-        for number, (lam, (weights, active)) in enumerate(
-            zip(sample.lams, self.op_weights(sample, candidates), strict=True)
-        ):
-            logits = candidates[number]
+        for number, (weights, active) in enumerate(self.op_weights(sample, logits)):
             shares = None
             if edge_logits is not None:
                 shares = edge_shares(self.supernet.skeleton.space, edge_logits[number])
-            nll, accuracy = self.likelihood(sample.x, sample.y, weights, active, shares, own)
-            terms.append(
-                self._terms(
-                    nll,
-                    accuracy,
-                    lam,
-                    logits,
-                    weights,
-                    tables,
-                    offsets,
-                    sample.arch_kl_price,
-                    balance_lams,
-                )
-            )
+            found = self.likelihood(sample.x, sample.y, weights, active, shares, own)
+            lam, own_logits = sample.lams[number], logits[number]
+            each = self._terms(sample, lam, own_logits, weights, found, unit_costs, balance_lams)
+            terms.append(each)
         return mean_terms(terms)
 
     def likelihood(
@@ -207,7 +194,7 @@ class NegativeElbo(nn.Module):
         shares: Tensor | None = None,
         own: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood and accuracy of the supernet, scalars.
+        """Returns the supernet's mean negative log-likelihood and accuracy, scalars.
 
         Args:
             x, y: images (batch, channels, height, width) and labels (batch,).
@@ -225,34 +212,40 @@ class NegativeElbo(nn.Module):
 
     def _terms(
         self,
-        nll: Tensor,
-        accuracy: Tensor,
+        sample: StepInputs,
         lam: Tensor,
-        arch_logits: Tensor,
+        logits: Tensor,
         weights: Tensor,
-        tables: Tensor,
-        offsets: Tensor,
-        arch_kl_price: float,
+        found: tuple[Tensor, Tensor],
+        unit_costs: tuple[Tensor, Tensor],
         balance_lams: bool,
     ) -> Terms:
-        """The bound's terms at one λ, (num_costs,), with arch_logits (edges, n)."""
-        config = self.config
-        log_probs = self.relaxation.log_probs(arch_logits)
+        """Returns the bound's terms at one λ.
+
+        Args:
+            lam: (num_costs,).
+            logits: (edges, n), of the candidates that are left.
+            weights: what the relaxation made of them.
+            found: what `likelihood` returned.
+            unit_costs: what `unit_costs` returned.
+        """
+        config, (nll, accuracy), (tables, offsets) = self.config, found, unit_costs
+        log_probs = self.relaxation.log_probs(logits)
         probs = self.distribution.everywhere(log_probs.exp()).weights
         spent = probs
         if config.resource == "sampled":
             spent = weights.mean(dim=0) if weights.ndim == 3 else weights
         all_costs = offsets + (tables * spent).sum(dim=(1, 2))
         costs, weight_kl = all_costs[: len(lam)], all_costs[len(lam) :].sum()
-        arch_kl = self.relaxation.kl(log_probs, arch_logits)
+        arch_kl = self.relaxation.kl(log_probs, logits)
         penalty = self._penalty(probs)
         loss, scale, pull = PRICES[config.price](nll, lam.to(costs), costs)
-        total = loss + weight_kl + arch_kl_price * arch_kl + penalty
+        total = loss + weight_kl + sample.arch_kl_price * arch_kl + penalty
         objective = total / (pull if balance_lams else scale)
         return Terms(total, nll, costs, arch_kl, weight_kl, penalty, objective, accuracy)
 
     def _penalty(self, probs: Tensor) -> Tensor:
-        """What regulariser and bounds add, a scalar, for expected weights (edges, ops)."""
+        """Returns what regulariser and bounds add, a scalar, for expected weights (edges, ops)."""
         regularise = REGULARISERS[self.config.regulariser]
         penalty = self.config.regulariser_price * regularise(probs)
         if self.multipliers is not None:
@@ -262,7 +255,7 @@ class NegativeElbo(nn.Module):
 
     @torch.no_grad()
     def score(self, sample: StepInputs, choices: Tensor) -> tuple[Tensor, Tensor]:
-        """Likelihood and accuracy of discrete cells on the images of a sample.
+        """Scores discrete cells by likelihood and accuracy on the images of a sample.
 
         Args:
             choices: (n, edges) int64.
@@ -283,7 +276,7 @@ class NegativeElbo(nn.Module):
     def from_scores(
         self, sample: StepInputs, memory: Sequence[Scored], nll: Tensor, accuracy: Tensor
     ) -> Terms:
-        """The bound's terms, weighed evenly over λs, from scored cells.
+        """Evaluates the bound's terms, λs balanced, from scored cells.
 
         Values of the likelihood are those of the present step's cells; the gradient with respect to
         the hypernetwork is the score function's, from all cells in memory

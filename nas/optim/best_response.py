@@ -22,9 +22,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from nas.optim.rates import cosine
+
 
 def hypergradient(loss: Callable[[Tensor], Tensor], unit_lams: Tensor) -> tuple[Tensor, Tensor]:
-    """The validation loss through the response, and its derivative with respect to u.
+    """Returns the validation loss through the response, and its derivative in u.
 
     Args:
         loss: from positions (members,) to the losses (members,) of the responses there; a member's
@@ -53,7 +55,7 @@ class Descent:
         self._optimizer = torch.optim.Adam([self.unit_lams])
 
     def move(self, grads: Tensor, rate: float) -> None:
-        """One step against dloss/du, (members,), of about `rate` where gradients agree."""
+        """Takes a step against dloss/du, (members,), of about `rate` where gradients agree."""
         self.unit_lams.grad = grads.to(self.unit_lams)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -61,7 +63,7 @@ class Descent:
         self.unit_lams.clamp_(0, 1)
 
     def state(self) -> dict[str, Any]:
-        """All that its next steps depend on."""
+        """Returns all that its next steps depend on."""
         return {"unit_lams": self.unit_lams, "optimizer": self._optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -77,7 +79,7 @@ def descend(
     rate: float,
     steps: int,
 ) -> tuple[Tensor, Tensor]:
-    """The second half of the global way: λ̂ moved down the loss through a finished response.
+    """Moves λ̂ down the loss through a finished response: the second half of the global way.
 
     Args:
         slope: from positions (members,) to losses and their derivatives, (members,) each.
@@ -95,7 +97,7 @@ def descend(
         better = losses.to(least) < least
         best = torch.where(better, descent.unit_lams, best)
         least = torch.where(better, losses.to(least), least)
-        descent.move(grads, rate * _cosine(step / max(steps, 1)))
+        descent.move(grads, cosine(rate, 0.0, step / max(steps, 1)))
     return best, least
 
 
@@ -113,8 +115,3 @@ def near(unit_lam: float, width: float, count: int, generator: torch.Generator) 
     """
     noise = torch.randn(count, dtype=torch.float64, generator=generator, device=generator.device)
     return (unit_lam + width * noise).clamp(0, 1)
-
-
-def _cosine(progress: float) -> float:
-    """From 1 at 0 to 0 at 1."""
-    return (1 + math.cos(math.pi * progress)) / 2

@@ -27,7 +27,7 @@ class Posterior(NamedTuple):
     """(…, outputs, inputs + 1); None for a point."""
 
     def kl(self, prior_variance: float) -> Tensor:
-        """KL to N(0, σ₀²) in nats, (…): Σ log(σ₀/σ) + (σ² + m²) / (2σ₀²) − ½.
+        """Returns the KL to N(0, σ₀²) in nats, (…): Σ log(σ₀/σ) + (σ² + m²) / (2σ₀²) − ½.
 
         Of a point, what of it depends on m: Σ m² / (2σ₀²), weight decay.
         """
@@ -39,7 +39,7 @@ class Posterior(NamedTuple):
         return each - self.log_sigma.sum(dim=(-2, -1)) + count * (math.log(prior_variance) - 1) / 2
 
     def at(self, index: Any) -> "Posterior":
-        """That of some of the networks."""
+        """Returns the posterior of some of the networks."""
         return Posterior(
             self.mean[index], None if self.log_sigma is None else self.log_sigma[index]
         )
@@ -54,18 +54,17 @@ class Posteriors(NamedTuple):
     """(…), logarithm of the standard deviation of a regression's targets; None for classes."""
 
     def kl(self, prior_variance: float) -> Tensor:
-        """KL of all weights to N(0, σ₀²) in nats, (…)."""
+        """Returns the KL of all weights to N(0, σ₀²) in nats, (…)."""
         return torch.stack([layer.kl(prior_variance) for layer in self.layers]).sum(dim=0)
 
-    def run(self, number: int) -> "Posteriors":
-        """Those of one run, the first dimension kept."""
-        one = slice(number, number + 1)
-        layers = [layer.at(one) for layer in self.layers]
-        return Posteriors(layers, None if self.log_noise is None else self.log_noise[one])
+    def at(self, index: Any) -> "Posteriors":
+        """Returns the posteriors of some of the networks."""
+        layers = [layer.at(index) for layer in self.layers]
+        return Posteriors(layers, None if self.log_noise is None else self.log_noise[index])
 
 
 def initial_means(layer: Affine, generator: torch.Generator) -> Tensor:
-    """Means (outputs, inputs + 1) to begin with: He et al. (2015), and biases of 0."""
+    """Draws initial means (outputs, inputs + 1): He et al. (2015), and biases of 0."""
     std = math.sqrt(2 / layer.fan_in)
     shape = (layer.outputs, layer.fan_in)
     means = std * torch.randn(shape, generator=generator, device=generator.device)
@@ -75,7 +74,7 @@ def initial_means(layer: Affine, generator: torch.Generator) -> Tensor:
 def propagate(
     chain: Chain, posteriors: Sequence[Posterior], x: Tensor, noises: Sequence[Tensor]
 ) -> Tensor:
-    """Outputs of networks with Gaussian weights, by local reparameterisation.
+    """Computes outputs of networks with Gaussian weights, by local reparameterisation.
 
     Kingma, Salimans, Welling (2015): an output's mean is the layer with the means of the weights,
     its variance the layer of x² with their variances, and noise is drawn for every output.
@@ -101,7 +100,7 @@ def propagate(
 
 
 def point_network(chain: Chain, tables: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Outputs of networks with given weights.
+    """Computes outputs of networks with given weights.
 
     Args:
         tables: (*networks, outputs, inputs + 1), one for each layer with weights.
@@ -111,7 +110,7 @@ def point_network(chain: Chain, tables: Sequence[Tensor], x: Tensor) -> Tensor:
 
 
 def draw_weights(posteriors: Sequence[Posterior], generator: torch.Generator) -> list[Tensor]:
-    """One draw of all weights from q, a table for each layer; points are what they are."""
+    """Draws all weights from q once, a table for each layer; points are what they are."""
     return [
         mean
         if log_sigma is None

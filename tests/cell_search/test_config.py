@@ -10,7 +10,7 @@ import pytest
 from cells.cost import COSTS
 from cells.errors import InputError
 from cells.space import SPACES
-from nas.architecture.relaxations import RELAXATIONS, temperature
+from nas.architecture.relaxations import RELAXATIONS, SCHEDULES
 from nas.cell_search.config import SearchConfig, config_from_dict
 from nas.cell_search.presets import PRESETS
 from nas.cell_search.schedule import Schedule
@@ -247,8 +247,9 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
     assert (theirs.hypernet, theirs.knots, theirs.lams_per_step) == ("piecewise", 5, 1)
     assert (theirs.lam_range().low, theirs.lam_range().high) == ((1e-8,), (1e-4,))
     assert (theirs.costs, theirs.lam_unit, theirs.order) == (("params",), "raw", "second")
+    schedule = SCHEDULES[theirs.temperature_schedule]
     temperatures = [  # 1.0 − 0.016 for each epoch
-        temperature(epoch / 50, theirs.temperature, theirs.temperature_end) for epoch in range(50)
+        schedule(epoch / 50, theirs.temperature, theirs.temperature_end) for epoch in range(50)
     ]
     assert temperatures == pytest.approx([1 - 0.016 * epoch for epoch in range(50)])
 

@@ -317,6 +317,7 @@ def test_the_resources_gradient_is_that_of_the_closed_form(
     """∂E[C]/∂h_eo = π_eo (c_eo − E[C_e]), from the mean over draws at a low temperature."""
     problem = make(digits, relax="gumbel", resource=resource, hypernet="constant").problem
     objective, table = problem.objective, problem.objective.tables[0]
+    sample = problem.sample("train", 0)
     logits = torch.randn(table.shape, generator=torch.Generator().manual_seed(0))
     probs = logits.softmax(dim=-1)
     expected = probs * (table - (probs * table).sum(dim=1, keepdim=True))
@@ -328,7 +329,7 @@ def test_the_resources_gradient_is_that_of_the_closed_form(
         noise = objective.relaxation.noise(*table.shape, 1, generator)
         weights, _ = objective.relaxation(leaf, noise, 0.2)
         terms = objective._terms(
-            nll, nll, torch.ones(1), leaf, weights, objective.tables, objective.offsets, 0.0, False
+            sample, torch.ones(1), leaf, weights, (nll, nll), objective.unit_costs(), False
         )
         total += torch.autograd.grad(terms.costs.sum(), leaf)[0]
     error = (total / draws - expected).abs().max()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cells.chain import Affine, Chain, affine, flat_table
+from cells.chain import Affine, Chain, affine
 from cells.errors import InputError
 
 CHAINS = {
@@ -17,7 +17,10 @@ CHAINS = {
 
 def tables_of(module: nn.Sequential) -> list[torch.Tensor]:
     layers = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return [flat_table(layer.weight.detach(), layer.bias.detach()) for layer in layers]
+    return [
+        torch.cat([layer.weight.flatten(1), layer.bias[:, None]], dim=1).detach()
+        for layer in layers
+    ]
 
 
 def test_layers_are_read() -> None:

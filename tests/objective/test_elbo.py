@@ -18,7 +18,7 @@ from cells.network import Network
 from cells.space import find_space
 from cells.supernet import Supernet
 from nas.architecture.distribution import ArchitectureDistribution, entropy
-from nas.architecture.relaxations import build_relaxation
+from nas.architecture.relaxations import RELAXATIONS
 from nas.hypernets.forms import build_hypernet
 from nas.objective.costs import kl_costs
 from nas.objective.elbo import NegativeElbo
@@ -62,7 +62,7 @@ def build(
     return NegativeElbo(
         supernet,
         net,
-        ArchitectureDistribution(build_relaxation(relax), len(skeleton.space.ops)),
+        ArchitectureDistribution(RELAXATIONS[relax](), len(skeleton.space.ops)),
         unit_tables,
         torch.tensor([offset for _, offset in units], dtype=torch.float64),
         kl_column=costs.index("kl") if "kl" in costs else None,
