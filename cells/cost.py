@@ -35,16 +35,16 @@ class CostTable:
     table: Tensor
 
     def total(self, choices: Sequence[int]) -> float:
-        """Cost of a discrete network, one column number per edge."""
+        """Returns the cost of a discrete network, one column number per edge."""
         return self.base + float(self.table[range(len(choices)), list(choices)].sum())
 
     def totals(self, choices: Tensor) -> Tensor:
-        """Costs (n) of discrete networks (n, edges), float64."""
+        """Returns the costs (n,) float64 of discrete networks (n, edges)."""
         rows = self.table.expand(len(choices), -1, -1)
         return self.base + rows.gather(2, choices[:, :, None]).sum(dim=(1, 2))
 
     def expected(self, probs: Tensor) -> Tensor:
-        """Expected cost (…) of architecture distributions (…, edges, ops)."""
+        """Returns the expected cost (…) of architecture distributions (…, edges, ops)."""
         return self.base + (probs.double() * self.table).sum(dim=(-2, -1))
 
     @property
@@ -58,7 +58,7 @@ class CostTable:
         return self.base + float(self.table.max(dim=1).values.sum())
 
     def unit(self) -> tuple[Tensor, float]:
-        """Table and base of the same cost scaled so that the least expensive is 0, the most 1.
+        """Returns table and base rescaled: the least expensive network costs 0, the most 1.
 
         Raises:
             InputError: if all architectures cost the same.
@@ -69,12 +69,12 @@ class CostTable:
         return self.table / span, (self.base - self.low) / span
 
     def raw(self) -> tuple[Tensor, float]:
-        """Table and base of the same cost by the piece: parameters, multiply–adds, microseconds."""
+        """Returns table and base by the piece: parameters, multiply–adds, microseconds."""
         scale = 1e3 if self.name == "latency" else 1.0
         return scale * self.table, scale * self.base
 
     def priced(self, lam_unit: str) -> tuple[Tensor, float]:
-        """Table and base of what λ multiplies.
+        """Returns table and base of what λ multiplies.
 
         Args:
             lam_unit: a name in `LAM_UNITS`.

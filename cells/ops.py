@@ -86,7 +86,7 @@ class FactorizedReduce(nn.Sequential):
 def relu_conv_norm(
     in_channels: int, out_channels: int, kernel: int, stride: int, norm: Norm
 ) -> nn.Sequential:
-    """ReLU, convolution without bias, normalisation."""
+    """Builds a ReLU, a convolution without bias, a normalisation."""
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),

@@ -31,7 +31,7 @@ def random_cell(
     convolutions: float | None = None,
     connected: bool = True,
 ) -> Choices:
-    """A cell of the space, each as likely as any other.
+    """Draws a cell of the space, each as likely as any other.
 
     Args:
         convolutions: probability in [0, 1] that an edge of the cell carries a convolution, each
@@ -57,7 +57,7 @@ def random_cell(
 def mutate(
     space: SearchSpace, cell: Choices, draw: random.Random, *, connected: bool = True
 ) -> Choices:
-    """A neighbour: a cell that differs in one edge.
+    """Draws a neighbour: a cell that differs in one edge.
 
     The edge gets another operation or, where a node keeps some of its edges only and with
     probability one half, reads another state that its node does not read yet: the two mutations of
@@ -81,7 +81,7 @@ def random_cells_at(
     *,
     within: float = 0.05,
 ) -> list[Choices]:
-    """Connected cells of about a given cost; among those of equal cost each is as likely.
+    """Draws connected cells of about a given cost, equally likely where costs are equal.
 
     Cells are drawn with probabilities ∝ exp(−β · cost), where β makes `cost` their mean, until
     enough of them lie in the window: a probability that depends on nothing but the cost.

@@ -36,18 +36,18 @@ class SearchSpace:
 
     @cached_property
     def cell_edges(self) -> tuple[tuple[int, int], ...]:
-        """(source state, target state) of each edge of one cell."""
+        """Lists (source state, target state) of each edge of one cell."""
         first = self.num_inputs
         return tuple((i, j) for j in range(first, first + self.num_nodes) for i in range(j))
 
     @property
     def num_edges(self) -> int:
-        """Edges of all kinds together: the rows of every table."""
+        """Counts the edges of all kinds together: the rows of every table."""
         return len(self.kinds) * len(self.cell_edges)
 
     @cached_property
     def incoming(self) -> tuple[tuple[int, ...], ...]:
-        """Rows of the edges into each inner node, for one kind of cell after the other."""
+        """Lists the rows of the edges into each inner node, kind of cell after kind."""
         targets = range(self.num_inputs, self.num_inputs + self.num_nodes)
         return tuple(
             tuple(
@@ -61,11 +61,11 @@ class SearchSpace:
 
     @property
     def none(self) -> int:
-        """Column of the operation that stands for an absent edge."""
+        """Returns the column of the operation that stands for an absent edge."""
         return self.ops.index("none")
 
     def connected(self, choices: Sequence[int], kind: str | None = None) -> bool:
-        """Whether the output of every kind of cell, or of one of them, depends on its inputs.
+        """Tells whether the output of every kind of cell, or of one, depends on its inputs.
 
         Args:
             choices: operation of each edge, `num_edges` column numbers.
@@ -83,7 +83,7 @@ class SearchSpace:
         return True
 
     def leading_out(self, choices: Sequence[int]) -> set[int]:
-        """Numbers of a cell's edges from whose operations a path of others leads to its output.
+        """Finds the edges of a cell from which a path of operations leads to its output.
 
         Args:
             choices: operation of each edge of one cell, column numbers; `none` is no operation.
@@ -99,7 +99,7 @@ class SearchSpace:
         return edges
 
     def live(self, choices: Sequence[int]) -> tuple[int, ...]:
-        """The cell without its dead edges, those on no path from its inputs to its output.
+        """Removes a cell's dead edges, those on no path from its inputs to its output.
 
         Args:
             choices: operation of each edge, `num_edges` column numbers.
@@ -116,7 +116,7 @@ class SearchSpace:
         return tuple(live)
 
     def first_edge(self, kind: str) -> int:
-        """Row at which the edges of one kind of cell begin."""
+        """Returns the row at which the edges of one kind of cell begin."""
         return self.kinds.index(kind) * len(self.cell_edges)
 
 

@@ -18,7 +18,7 @@ _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[][(){}]', re.DOTALL)  # a string, 
 
 
 def load_json(text: str) -> Any:
-    """`json.loads` without its leniencies: NaN, infinity, duplicate keys, lone surrogates.
+    """Reads JSON, and refuses NaN, infinity, duplicate keys and lone surrogates.
 
     Raises:
         InputError: for those, for what is not JSON, and as `check_text`.
@@ -41,7 +41,7 @@ def load_json(text: str) -> Any:
 
 
 def check_text(text: str) -> None:
-    """Bounds what a parser will see: parsers recurse, and long numbers or names take long.
+    """Limits length and depth before a parser runs: it recurses, and long numbers are slow.
 
     Raises:
         InputError: beyond `MAX_BYTES` of UTF-8, or `MAX_DEPTH` brackets inside one another.

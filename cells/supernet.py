@@ -173,13 +173,13 @@ class Supernet(nn.Module):
         return self(x, one_hot, choices)
 
     def used(self, choices: Sequence[int]) -> list[bool]:
-        """Which parameters the logits of a discrete architecture depend on.
+        """Finds the parameters that the logits of a discrete architecture depend on.
 
         Args:
             choices: operation of each edge, `num_edges` column numbers.
 
         Returns:
-            One for each parameter, in order.
+            Whether they do, for each parameter, in order.
         """
         space, layers = self.skeleton.space, list(self.body.layers)
         live = {len(layers) - 1}  # numbers of the layers that matter; the stem has negative ones

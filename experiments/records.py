@@ -11,7 +11,7 @@ from nas.runtime.files import CHECKPOINT, write_json
 
 
 def recorded(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a JSON file holds, made and written before if there is none."""
+    """Returns what a JSON file holds; makes and writes it first if there is none."""
     if not path.exists():
         write_json(path, make())
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -19,7 +19,7 @@ def recorded(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def finished(config: AnyConfig, folder: Path) -> Path:
-    """The folder of a search, which is run, or gone on with, if it is not finished."""
+    """Returns the folder of a search, which is run, or resumed, if it is not finished."""
     if (folder / "front.csv").is_file():
         return folder
     if (folder / CHECKPOINT).is_file():

@@ -4,7 +4,7 @@
 
 trains 64–100–10 on 288 digits, three seeds side by side: networks by themselves for 13 λs, one
 hypernetwork for the whole range, whose λ is tuned afterwards, and hypernetworks whose λ is tuned as
-they are trained. Whoever runs the command again goes on where it stopped.
+they are trained. The same command resumes where it stopped.
 """
 
 from dataclasses import replace

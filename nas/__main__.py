@@ -30,7 +30,7 @@ def command() -> None:
 
 
 def main() -> None:
-    """Entry of the console script."""
+    """Runs the console script."""
     run_script(command)
 
 

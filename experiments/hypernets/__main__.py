@@ -4,7 +4,7 @@
 
 trains eight rows of networks 784–100–10, five seeds and all λs of a row side by side, prunes them,
 and writes tables, pictures and a sweep along λ. `--boston` and `--cifar10` are experiments of their
-own. Whoever runs the command again goes on where it stopped; finished parts are only read.
+own. The same command resumes where it stopped; finished parts are only read.
 """
 
 from pathlib import Path

@@ -5,9 +5,9 @@
     python -m experiments.methods --out runs/methods --table
 
 searches Fashion-MNIST with each method as in its paper, retrains every cell it finds, and random
-cells of all sizes, by one recipe, and writes the table of docs/results/methods.md. Whoever runs the
-command again goes on where it stopped; finished parts are only read. `--table` writes the table of
-what is on record and runs nothing.
+cells of all sizes, by one recipe, and writes the table of docs/results/methods.md. The same
+command resumes where it stopped; finished parts are only read. `--table` writes the table of what
+is on record and runs nothing.
 """
 
 from pathlib import Path

@@ -3,8 +3,8 @@
     python -m experiments.nasbench201 --out runs/nasbench201
 
 searches CIFAR-10's training images, looks the cells of twenty λs up in the benchmark's table, and
-prints the shares of the true fronts' hypervolume. Whoever runs the command again goes on where it
-stopped; finished parts are only read.
+prints the shares of the true fronts' hypervolume. The same command resumes where it stopped;
+finished parts are only read.
 """
 
 from pathlib import Path

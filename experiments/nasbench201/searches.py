@@ -1,6 +1,6 @@
 """Searches on NAS-Bench-201: ours, for all λs at once, and others for comparison.
 
-Every search leaves its state in a folder and goes on where it stopped. The weights of a warm-up
+Every search keeps its state in a folder and resumes where it stopped. The weights of a warm-up
 depend on neither the cost nor the range of λ, so that searches of one seed that differ in nothing
 else share theirs; the minutes of each count it in full.
 """

@@ -10,8 +10,8 @@ epoch. What DARTS-CC reports of its own networks is put beside them (`published.
 `--published` names a file of its cells, which are then retrained like all others (`protocol.py`
 says what it holds). Where time is short, `--share` takes a part of all epochs, `--search-share` of
 those of the search alone, and `--shrink` has the supernet see smaller images; `--at-once` has a GPU
-train several networks side by side. Whoever runs the command again goes on where it stopped; the
-JSON files right in the folder are all that another machine needs to go on after the last finished
+train several networks side by side. The same command resumes where it stopped; the JSON
+files right in the folder are all that another machine needs to resume after the last finished
 network.
 """
 

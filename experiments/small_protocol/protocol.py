@@ -155,7 +155,7 @@ def searched(config: SearchConfig, folder: Path) -> list[Genotype]:
 
 
 def job(genotype: Genotype, config: RetrainConfig, folder: Path) -> Job:
-    """A retraining in a folder, gone on with if it has begun."""
+    """Returns a retraining in a folder, to be resumed if it has begun."""
     if folder.exists():
         return Job(read_retraining(folder), folder, resume=True)
     file = folder.parent / f"{folder.name}.json"
@@ -165,7 +165,7 @@ def job(genotype: Genotype, config: RetrainConfig, folder: Path) -> Job:
 
 
 def retrained(genotype: Genotype, config: RetrainConfig, folder: Path) -> dict[str, Any]:
-    """The result of a retraining, which is run, or gone on with, if need be."""
+    """Returns the result of a retraining, which is run, or resumed, if need be."""
     if not (folder / "result.json").is_file():
         asked = job(genotype, config, folder)
         retrain(asked.config, asked.folder, resume=asked.resume)

@@ -21,7 +21,7 @@ MEMBER = (sys.executable, "-m", __name__)
 
 
 def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[Searcher, Path]:
-    """One of the other searches of a run, as far as it has come, and its folder.
+    """Builds one of the other searches of a run, as far as it has come; returns its folder, too.
 
     Args:
         run: where; in a new run only the main process knows.
@@ -46,7 +46,7 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
 
 
 def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
-    """The other searches of a run, finished one after the other, as far as they are not."""
+    """Finishes the other searches of a run, one after the other, and returns them."""
     others = []
     for number in range(1, first.config.searches):
         other, folder = _other(first, run, number, resumed=resumed)
@@ -57,13 +57,13 @@ def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
 
 @contextmanager
 def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
-    """Meanwhile the other searches of a run go on, each in a process of its own, to their ends.
+    """Runs the other searches of a run in processes of their own, beside the `with` block.
 
-    They do if the settings say how many threads each has, and `first` is not itself spread over
-    several processes. Whatever one of them leaves undone is done by `others_of`.
+    They run to their ends if the settings say how many threads each has, and `first` is not itself
+    spread over several processes. What one of them leaves undone, `others_of` does.
 
     Yields:
-        Whether they do.
+        Whether they run.
     """
     config = first.config
     begins = config.searches > 1 and config.threads > 0 and first.processes.world == 1

@@ -57,7 +57,7 @@ def score_finalists(searches: Sequence[Searcher]) -> Finalists:
         return Finalists(cells, nll.cpu()[number], total[number], naswot_of_each[number])
 
     def with_live(cells: Tensor) -> Tensor:
-        """Different cells, and each without its dead edges: then none is chosen for its waste."""
+        """Adds to cells those without dead edges: none is chosen with an idle operation."""
         return torch.cat([cells, networks(space, cells)[0]]).unique(dim=0)
 
     if config.finalist_source == "evolved":
@@ -76,7 +76,7 @@ def score_finalists(searches: Sequence[Searcher]) -> Finalists:
 
 
 def _likelihoods(searches: Sequence[Searcher], cells: Tensor) -> Tensor:
-    """Negative log-likelihoods (n,) of cells (n, edges), the mean over all supernets.
+    """Returns negative log-likelihoods (n,) of cells (n, edges), the mean over all supernets.
 
     Where the settings say how many threads a search has, the supernets of a CPU score side by side.
     """
@@ -104,7 +104,7 @@ def _likelihoods(searches: Sequence[Searcher], cells: Tensor) -> Tensor:
 
 
 def naswot_scores(searcher: Searcher, cells: Tensor) -> Tensor:
-    """NASWOT scores (n,) of cells (n, edges), each process its share; zeros without a price."""
+    """Computes NASWOT scores (n,) of cells (n, edges), each process its share."""
     config, problem, processes = searcher.config, searcher.problem, searcher.processes
     scores = torch.zeros(len(cells), dtype=torch.float64)
     if not config.naswot:

@@ -167,7 +167,7 @@ RESTING = ("random-search", "evolution")
 
 
 def options(name: str) -> list[str]:
-    """A method's settings as a command line has them; `settled` does the rest.
+    """Returns a method's settings as a command line has them; `settled` does the rest.
 
     Raises:
         InputError: if there is no such method.
@@ -192,5 +192,5 @@ def with_method(default: SearchConfig, name: str, args: Sequence[str], prog: str
 
 
 def settled(config: SearchConfig, name: str) -> SearchConfig:
-    """The configuration with its architecture at rest, if that is what the method wants."""
+    """Returns the configuration, its architecture at rest if the method wants that."""
     return replace(config, warmup_epochs=config.epochs) if name in RESTING else config

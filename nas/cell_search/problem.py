@@ -116,7 +116,7 @@ class Problem:
         self.look_up()
 
     def new_supernet(self, stage: int) -> Supernet:
-        """The supernet of a stage, at its initial weights."""
+        """Builds the supernet of a stage, at its initial weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(self.config.seed, "weights", stage).initial_seed())
             supernet = Supernet(self.skeleton, self.schedule.partial(stage))
@@ -149,7 +149,7 @@ class Problem:
 
     @torch.no_grad()
     def kl_table(self) -> CostTable:
-        """The KL of Gaussian weights at present, in nats."""
+        """Returns the KL of Gaussian weights at present, in nats."""
         table, rest = kl_costs(self.supernet, self.config.prior_variance)
         return CostTable("kl", float(rest), table.double().cpu())
 
@@ -219,7 +219,7 @@ class Problem:
         )
 
     def _perturbations(self, half: str, step: int, count: int) -> list[Tensor] | None:
-        """A random perturbation of the operations' weights for each λ, while they are trained."""
+        """Draws a perturbation of the operations' weights for each λ, while they are trained."""
         radius = self.schedule.perturb_radius(step)
         if half != "train" or self.config.perturb == "none" or radius == 0:
             return None
@@ -282,13 +282,13 @@ class Problem:
         logits: Tensor | None = None,
         once: bool = False,
     ) -> Terms:
-        """The bound's terms at given weights and architecture parameters.
+        """Evaluates the bound's terms at given weights and architecture parameters.
 
         Args:
             weights: one tensor for each parameter of the supernet.
             arch: one tensor for each parameter of the hypernetwork.
             balance_lams: see `NegativeElbo.forward`.
-            logits: what is taken for the hypernetwork's; see there.
+            logits: `arch_logits` there.
             once: whether the weights are the present ones, or these without gradient, and the terms
                 are differentiated no more than once, so that recordings may be used.
         """

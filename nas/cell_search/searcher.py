@@ -99,7 +99,7 @@ class Searcher(Loop):
     # ---------------------------------------------------------------- one step
 
     def advance(self) -> None:
-        """One step, at the beginning of a stage with fewer candidates or more channels."""
+        """Takes one step, and before it enters a stage of fewer candidates if one begins."""
         stage = self.problem.schedule.stage(self.step)
         if stage != self.stage:
             log_probs = self.front().log_probs(self.problem.lam_range.grid(self.config.grid))
@@ -154,7 +154,7 @@ class Searcher(Loop):
     def training_terms(
         self, train: StepInputs, weights: Sequence[Tensor], arch: Sequence[Tensor]
     ) -> Terms:
-        """See `Loop`."""
+        """Evaluates the training bound; see `Loop`."""
         return self.problem.evaluate(train, weights, arch, once=True)
 
     def step_architecture(self, train: StepInputs, val: StepInputs) -> ArchGradient:
@@ -182,7 +182,7 @@ class Searcher(Loop):
     # ---------------------------------------------------------------- records
 
     def front(self) -> Front:
-        """The cells that the hypernetwork gives at present."""
+        """Returns the cells that the hypernetwork gives at present."""
         tables = self.problem.tables
         if "kl" in tables:
             tables = tables | {"kl": self.problem.kl_table()}
@@ -200,7 +200,7 @@ class Searcher(Loop):
 
     @torch.no_grad()
     def ends(self) -> dict[str, list[float]]:
-        """Expected costs and mean entropy at the lowest and the highest λ."""
+        """Returns expected costs and mean entropy at the lowest and the highest λ."""
         lams = torch.tensor(
             [self.problem.lam_range.low, self.problem.lam_range.high], dtype=torch.float64
         )
@@ -213,7 +213,7 @@ class Searcher(Loop):
         return values | {"entropy": entropy(log_probs).tolist()}
 
     def hessian(self) -> Eigenvalue:
-        """Largest eigenvalue of the validation bound's Hessian in the logits at the middle λ."""
+        """Returns the top eigenvalue of the validation bound's Hessian in the middle λ's logits."""
         problem, device = self.problem, self.processes.device
         grid = problem.lam_range.grid(3)
         middle = grid[len(grid) // 2][None]

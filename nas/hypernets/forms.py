@@ -55,7 +55,7 @@ class Settings:
 
 
 def rises(unit_lams: Tensor, num_knots: int) -> Tensor:
-    """Share of each interval between evenly spaced knots that lies below u.
+    """Returns the share of each interval between evenly spaced knots that lies below u.
 
     A piecewise linear function with values v_0 … v_{K-1} at the knots is
     `v_0 + Σ_i rises_i(u) (v_{i+1} − v_i)`.
@@ -107,7 +107,7 @@ class Hypernet(nn.Module, ABC):
         self.num_costs = settings.num_costs
 
     def forward(self, unit_lams: Tensor) -> Tensor:
-        """Logits for a batch of λs.
+        """Computes the logits for a batch of λs.
 
         Args:
             unit_lams: unit positions, (n, costs) in [0, 1], of any float dtype.
@@ -120,7 +120,7 @@ class Hypernet(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, unit_lams: Tensor) -> Tensor:
-        """`forward`, with `unit_lams` in the dtype and on the device of the parameters."""
+        """Does `forward`, with `unit_lams` in the dtype and on the device of the parameters."""
 
     @torch.no_grad()
     def add_line(self, low: Tensor, high: Tensor) -> None:
@@ -294,7 +294,7 @@ class Gibbs(Hypernet):
         self.costs = (costs / torch.where(widest > 0, widest, 1)).to(self.scores)
 
     def beta(self, unit_lams: Tensor) -> Tensor:
-        """β_k(u_k), (n, costs), > 0, for unit positions (n, costs)."""
+        """Returns β_k(u_k), (n, costs), > 0, for unit positions (n, costs)."""
         below = rises(unit_lams, self.increments.shape[1] + 1)
         risen = torch.einsum("nki,ki->nk", below, softplus(self.increments))
         return (self.first[:, 0] + risen).exp()

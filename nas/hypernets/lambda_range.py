@@ -53,7 +53,7 @@ class LambdaRange:
 
     @property
     def num_costs(self) -> int:
-        """Axes of the range."""
+        """Counts the axes of the range."""
         return len(self.low)
 
     def check(self, lam: Sequence[float]) -> None:
@@ -77,7 +77,7 @@ class LambdaRange:
                 )
 
     def unit(self, lams: Tensor) -> Tensor:
-        """Position of log λ in its range.
+        """Returns the position of log λ in its range.
 
         Args:
             lams: float64 (n, num_costs), inside the range (see `check`).
@@ -93,7 +93,7 @@ class LambdaRange:
         return unit_lams.clamp(0, 1)
 
     def lam(self, unit_lams: Tensor) -> Tensor:
-        """Inverse of `unit`.
+        """Inverts `unit`.
 
         Args:
             unit_lams: float64 (n, num_costs) in [0, 1].
@@ -147,7 +147,7 @@ class LambdaRange:
         return self.lam(torch.stack(columns, dim=1))
 
     def grid(self, count: int) -> Tensor:
-        """λs evenly spaced in log λ, both ends included.
+        """Lists λs evenly spaced in log λ, both ends included.
 
         With k costs whose λ is free it is the product of k axes of ⌈count^(1/k)⌉ λs; a λ that is
         fixed adds no points.

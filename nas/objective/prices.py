@@ -28,12 +28,12 @@ Price = Callable[[Tensor, Tensor, Tensor], Priced]
 
 
 def additive(nll: Tensor, lams: Tensor, costs: Tensor) -> Priced:
-    """nll + Σ_k λ_k C_k: the evidence lower bound; its pull is 1 + Σ_k λ_k."""
+    """Adds: nll + Σ_k λ_k C_k, the evidence lower bound; its pull is 1 + Σ_k λ_k."""
     return Priced(nll + (lams * costs).sum(), nll.new_ones(()), 1 + lams.sum())
 
 
 def product(nll: Tensor, lams: Tensor, costs: Tensor) -> Priced:
-    """nll · α · Π_k log(C_k)^λ_k, FBNet's loss (Wu et al. 2019, equation 2); α = 0.2.
+    """Multiplies: nll · α · Π_k log(C_k)^λ_k, α = 0.2: FBNet's loss (Wu et al. 2019, eq. 2).
 
     λ takes the place of the paper's β, 0.6 there. Costs are in their own units and above e, which
     is what `lam_unit='raw'` gives.
@@ -50,7 +50,7 @@ STIFFNESS = 10.0
 
 
 def priced(excess: Tensor, multipliers: Tensor) -> Tensor:
-    """The augmented Lagrangian's term, a scalar, nats per example.
+    """Returns the augmented Lagrangian's term, a scalar, nats per example.
 
     Σ_k (max(0, μ_k + ρ e_k)² − μ_k²) / 2ρ for bounds e_k <= 0 (Rockafellar 1973).
 
@@ -63,12 +63,12 @@ def priced(excess: Tensor, multipliers: Tensor) -> Tensor:
 
 
 def none(probs: Tensor) -> Tensor:
-    """Nothing: 0."""
+    """Returns 0."""
     return probs.new_zeros(())
 
 
 def zero_one(probs: Tensor) -> Tensor:
-    """−mean (p − ½)²: drives weights to 0 and 1 (Chu et al.: FairDARTS, 2020).
+    """Returns −mean (p − ½)², which drives weights to 0 and 1 (Chu et al.: FairDARTS, 2020).
 
     Args:
         probs: (edges, ops) in [0, 1].

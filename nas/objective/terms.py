@@ -29,7 +29,7 @@ class Terms(NamedTuple):
     """Share of examples classified correctly, a scalar without gradient."""
 
     def detached(self) -> "Terms":
-        """The same values without their graph."""
+        """Returns the same values without their graph."""
         return Terms(*(term.detach() for term in self))
 
 
@@ -59,5 +59,5 @@ class StepInputs(NamedTuple):
 
 
 def mean_terms(terms: Sequence[Terms]) -> Terms:
-    """The mean over λs."""
+    """Averages over λs."""
     return Terms(*(torch.stack(term).mean(dim=0) for term in zip(*terms, strict=True)))

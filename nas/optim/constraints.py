@@ -68,11 +68,11 @@ class CostConstraint:
             self.objective.multipliers = (self.bounds, self.multipliers)
 
     def excess(self, unit_lams: Tensor) -> Tensor:
-        """Expected costs as multiples of their bounds, less 1, (lams, num_bounds)."""
+        """Returns expected costs as multiples of their bounds, less 1, (lams, num_bounds)."""
         return self.bounds.expected(self.objective.expected_weights(unit_lams)) - 1
 
     def enforce(self, unit_lams: Tensor, finished: float) -> None:
-        """Does what the constraint asks for after a step of the architecture.
+        """Projects, or adapts the multipliers, after a step of the architecture.
 
         Args:
             unit_lams: (lams, num_costs), those of the step: a multiplier looks at their mean.
@@ -89,13 +89,13 @@ class CostConstraint:
 
     @torch.no_grad()
     def row(self) -> dict[str, list[float]]:
-        """What is logged: costs as multiples of their bounds, the mean over λ, and multipliers."""
+        """Returns what is logged: costs as multiples of bounds, the mean over λ; multipliers."""
         spent = (self.excess(self.unit_lams.to(self.device)) + 1).mean(dim=0)
         return {"bounded": spent.tolist(), "multipliers": self.multipliers.tolist()}
 
 
 def level(start: float, finished: float, levels: int) -> float:
-    """Multiple of a bound that holds at a moment of the search: RC-DARTS' multi-level search.
+    """Returns the multiple of a bound that holds at a moment: RC-DARTS' multi-level search.
 
     Args:
         start: multiple to begin with; where it is below 1, the bound itself.
@@ -186,5 +186,5 @@ def _gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> Tensor
 
 
 def adapted(multipliers: Tensor, excess: Tensor) -> Tensor:
-    """Multipliers after a step: larger where the bound is exceeded, never below 0."""
+    """Returns the multipliers after a step: larger where a bound is exceeded, never below 0."""
     return (multipliers + ADAPTATION * excess).clamp(min=0)

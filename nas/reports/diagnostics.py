@@ -35,11 +35,11 @@ class Diagnostics:
 
     @property
     def distinct(self) -> int:
-        """Number of different cells."""
+        """Counts the different cells."""
         return len(self.choices.unique(dim=0))
 
     def text(self) -> str:
-        """The diagnostics in a few lines."""
+        """Describes the diagnostics in a few lines."""
         number = len(self.choices)
         lines = [f"λ along {number} values: {self.distinct} different cells"]
         for name, rises in self.rises.items():

@@ -96,7 +96,7 @@ class Average:
 
     @property
     def mean(self) -> float:
-        """The mean so far; NaN before the first value."""
+        """Returns the mean so far; NaN before the first value."""
         return self.total / self.count if self.count else math.nan
 
 

@@ -33,7 +33,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and shows progress."""
+        """Tells whether this process writes files and shows progress."""
         return self.rank == 0
 
     def average(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -170,7 +170,7 @@ def _find_device(name: str, asked: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself: a GPU with it, a CPU with AVX512-BF16 or AMX.
+    """Tells whether a device computes in bfloat16 itself: a GPU, a CPU with AVX512-BF16 or AMX.
 
     Elsewhere it is emulated: on a CPU with AVX2 alone a step of the preset nasbench201 takes 9
     times as long in bfloat16 as in float32.
@@ -237,7 +237,7 @@ class StopSignal:
 
 
 def describe_machine(processes: Processes) -> dict[str, Any]:
-    """What a time or an accuracy was measured with."""
+    """Describes what a time or an accuracy was measured with."""
     return {
         "torch": torch.__version__,
         "device": _device_name(processes.device),

@@ -69,7 +69,7 @@ class Evolution:
         return child
 
     def parent(self) -> Choices:
-        """The winner of a tournament; at random among those that none of its cells dominates."""
+        """Holds a tournament; returns, at random, a cell that none of the few drawn dominates."""
         few = [self.queue[self.draw.randrange(len(self.queue))] for _ in range(self.tournament)]
         points = [self.scores[cell] for cell in few]
         members = pareto([-loss for loss, *_ in points], [costs for _, *costs in points])

@@ -35,7 +35,7 @@ LAMS = 200
 DRAWS, BANDS = 20, 20
 """Draws for each finalist; parts of the range of log cost, with as many finalists in each."""
 LEAST = 1e-3
-"""Smallest cost that is told from nothing, as a share of the largest."""
+"""Share of the largest cost that smaller ones are raised to, so that each has a logarithm."""
 
 
 class Finalists(NamedTuple):
@@ -58,7 +58,7 @@ class Finalists(NamedTuple):
         return cls(**{"naswot": torch.zeros_like(state["nll"])} | state)
 
     def losses(self, arch_kl_price: float, naswot_price: float) -> Tensor:
-        """What is minimised within a budget: −log p − ½ κ log q − ω·naswot, (n,), nats per example.
+        """Returns what is minimised: −log p − ½ κ log q − ω·naswot, (n,), nats per example.
 
         The best q(γ|λ) is proportional to exp(−(nll + λ·cost) / κ). So −κ log q is, for cells of
         like cost, the hypernetwork's estimate of the likelihood from all cells that it has seen,
@@ -81,7 +81,7 @@ def draw(
     costs_of: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """Different cells with a path from input to output, of all costs.
+    """Draws different cells with a path from input to output, of all costs.
 
     Many more are drawn than wanted. Of those in each of `BANDS` parts of the range of log cost, the
     likeliest under the mixture of all λs' distributions are kept, as many in one part as in
@@ -117,9 +117,9 @@ def draw_uniform(
     costs_of: Callable[[Tensor], Tensor],
     generator: random.Random,
 ) -> Tensor:
-    """Different random cells with a path from input to output, of all costs.
+    """Draws different cells with a path from input to output, uniformly, of all costs.
 
-    As `draw`, from a distribution that knows nothing: of each part of the range of log cost the
+    Unlike `draw` it takes no distribution: of each part of the range of log cost the
     first that were drawn are kept.
 
     Returns:
@@ -140,7 +140,7 @@ def evolve(
     naswot_price: float,
     generator: random.Random,
 ) -> Finalists:
-    """All cells that an evolution towards small losses and low costs has scored.
+    """Evolves cells towards small losses and low costs, and returns all that were scored.
 
     Args:
         count: how many it scores, random ones of its beginning among them.
@@ -182,12 +182,12 @@ def _of_all_costs(costs: Tensor, order: Tensor, count: int) -> list[int]:
 
 
 def mixture(log_probs: Tensor, cells: Tensor) -> Tensor:
-    """Log-probabilities (n,) of cells (n, edges) under the mixture of (lams, edges, ops)."""
+    """Returns log-probabilities (n,) of cells (n, edges) under a mixture (lams, edges, ops)."""
     return log_likelihoods(log_probs, cells).logsumexp(dim=0) - math.log(len(log_probs))
 
 
 def half_uniform(log_probs: Tensor, cells: Tensor) -> Tensor:
-    """As `mixture`, half and half with all operations of every edge alike.
+    """Returns them as `mixture`, mixed half and half with the uniform distribution.
 
     A cell that the mixture hardly knows is one that it says nothing about, not a bad one.
     """
@@ -197,9 +197,15 @@ def half_uniform(log_probs: Tensor, cells: Tensor) -> Tensor:
 
 
 def networks(space: SearchSpace, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """The networks that cells (n, edges) are, (m, edges) without dead edges; for each its number.
+    """Finds the networks that cells are once their dead edges are removed.
 
-    Cells that differ in nothing but dead edges compute the same, and cost more or less.
+    Cells that differ in dead edges alone compute the same; their costs may differ.
+
+    Args:
+        cells: (n, edges).
+
+    Returns:
+        Networks (m, edges) int64, all different, and the number (n,) of each cell's network.
     """
     live = torch.tensor([space.live(cell) for cell in cells.tolist()])
     each, number = live.unique(dim=0, return_inverse=True)
@@ -207,12 +213,12 @@ def networks(space: SearchSpace, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logs(costs: Tensor) -> Tensor:
-    """Logarithms of costs (n, num_costs), also where a fit says that something costs nothing."""
+    """Returns logarithms of costs (n, num_costs); a fit may say that something costs nothing."""
     return costs.maximum(LEAST * costs.amax(dim=0)).log()
 
 
 def budgets_at(unit_lams: Tensor, costs: Tensor) -> Tensor:
-    """Budgets for positions of λ: evenly in log cost, from the most to the least expensive.
+    """Turns positions of λ into budgets: evenly in log cost, the most expensive first.
 
     Args:
         unit_lams: (m, num_costs) in [0, 1].
@@ -226,7 +232,7 @@ def budgets_at(unit_lams: Tensor, costs: Tensor) -> Tensor:
 
 
 def pick(losses: Tensor, costs: Tensor, budgets: Tensor, number: Tensor) -> Tensor:
-    """The best cell within each budget.
+    """Picks the best cell within each budget.
 
     A supernet has trained its expensive cells least and underrates them. So cells get a credit that
     grows linearly in log cost, and is the same throughout the most expensive part of `BANDS`, where

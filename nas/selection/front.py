@@ -66,7 +66,7 @@ class Front:
         return self.hypernet(self.lam_range.unit(lams).to(device)).detach().double().cpu()
 
     def log_probs(self, lams: Tensor) -> Tensor:
-        """Logarithms of the operations' expected weights for λs (n, num_costs) in float64.
+        """Returns the logarithms of the operations' expected weights for λs (n, num_costs).
 
         Returns:
             (n, edges, ops) float64 on the CPU, −∞ for candidates that were removed.
@@ -74,7 +74,7 @@ class Front:
         return self.distribution.log_probs(self._raw(lams))
 
     def likely(self, lams: Tensor) -> Tensor:
-        """The cells (n, edges) that q(γ|λ) itself makes the likeliest, for λs (n, num_costs)."""
+        """Returns the likeliest cells (n, edges) of q(γ|λ), for λs (n, num_costs)."""
         raw = self._raw(lams)
         log_probs = self.distribution.log_probs(raw)
         edges = self.distribution.edge_logits(raw)
@@ -85,7 +85,7 @@ class Front:
         return discretise(self.space, log_probs, self.rule)
 
     def choices(self, lams: Tensor) -> Tensor:
-        """Discrete architectures (n, edges) for λs (n, num_costs).
+        """Chooses discrete architectures (n, edges) for λs (n, num_costs).
 
         They are the most probable ones, or, where there are finalists, the best that spend the
         budgets of these λs.
@@ -103,7 +103,7 @@ class Front:
         return choices[pick(losses, self.costs_of(choices), self.budgets(lams), number)]
 
     def budgets(self, lams: Tensor) -> Tensor:
-        """What the finalist for each λ may cost, (n, num_costs) float64, in the costs' units.
+        """Returns what the finalist for each λ may cost, (n, num_costs), in the costs' units.
 
         Evenly spaced in log cost along the range of a λ; where a search has a single λ, what the
         hypernetwork asks for at it: the cost of the most probable cell.
@@ -114,7 +114,7 @@ class Front:
         return torch.where(fixed, self.costs_of(self.likely(lams)), budgets)
 
     def costs_of(self, choices: Tensor) -> Tensor:
-        """Those costs of cells (n, edges) that have a λ, (n, num_costs) float64."""
+        """Returns the costs with a λ of cells (n, edges), (n, num_costs) float64."""
         return torch.stack([self.tables[c].totals(choices) for c in self.costs], dim=1)
 
     def genotype(self, lam: Sequence[float], choices: Sequence[int]) -> Genotype:
@@ -129,7 +129,7 @@ class Front:
         )
 
     def at(self, *lam: float) -> Genotype:
-        """The cell for a λ, one per cost of the search.
+        """Returns the cell for a λ, one per cost of the search.
 
         Raises:
             InputError: if λ lies outside the range that was searched.
@@ -139,7 +139,7 @@ class Front:
         return self.genotype(lam, self.choices(lams)[0].tolist())
 
     def within(self, /, **bounds: float) -> Genotype:
-        """The cell for a budget: of those within it, the one at the smallest λ.
+        """Returns the cell for a budget: of those within it, the one at the smallest λ.
 
         Args:
             bounds: largest cost by name, in the cost's own unit, e.g. `params=100_000`.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def pareto(accuracies: Sequence[float], costs: Sequence[Sequence[float]]) -> list[bool]:
-    """Which points no other one dominates.
+    """Tells which points no other one dominates.
 
     Args:
         accuracies: of each point, the larger the better.
@@ -26,7 +26,7 @@ def hypervolume(
     least: float,
     most: Sequence[float],
 ) -> float:
-    """Volume of what the points dominate: no more accurate and no cheaper than one of them.
+    """Measures what the points dominate: all that is no better than one of them in anything.
 
     Exact, by slices along the last cost (Zitzler, Thiele, 1999); with n points and k costs it takes
     O(n^k log n) steps.

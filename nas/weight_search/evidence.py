@@ -66,7 +66,7 @@ def evidence(
 
 @torch.no_grad()
 def quality(task: Task, chain: Chain, tables: list[Tensor], examples: Examples) -> Tensor:
-    """Accuracy in [0, 1] of networks with given weights, or the error of a regression.
+    """Returns the accuracy in [0, 1] of networks with given weights, or a regression's error.
 
     Args:
         tables: (*networks, outputs, inputs + 1) for each layer with weights.
@@ -87,12 +87,12 @@ def quality(task: Task, chain: Chain, tables: list[Tensor], examples: Examples) 
 
 
 def means(posteriors: Posteriors) -> list[Tensor]:
-    """The discrete networks: the means of all weights."""
+    """Returns the means of all weights."""
     return [layer.mean for layer in posteriors.layers]
 
 
 def mean_nll(chain: Chain, posteriors: Posteriors, examples: Examples) -> Tensor:
-    """Mean −log p(y | x) of the networks with the means of their weights, nats per example.
+    """Returns the mean −log p(y | x) of networks with mean weights, nats per example.
 
     Differentiable; a regression's is in units of the target's standard deviation.
 
@@ -109,7 +109,7 @@ def mean_nll(chain: Chain, posteriors: Posteriors, examples: Examples) -> Tensor
 
 @torch.no_grad()
 def validation(task: Task, chain: Chain, posteriors: Posteriors) -> dict[str, Tensor]:
-    """What networks with the means of their weights are worth on the validation part.
+    """Scores networks with the means of their weights on the validation part.
 
     Args:
         posteriors: of (*networks) networks.
@@ -131,7 +131,7 @@ def validation(task: Task, chain: Chain, posteriors: Posteriors) -> dict[str, Te
 
 
 def negative_log_likelihood(outputs: Tensor, y: Tensor, log_noise: Tensor | None) -> Tensor:
-    """−log p(y | outputs) of each example, nats.
+    """Returns −log p(y | outputs) of each example, nats.
 
     Args:
         outputs: (*networks, batch, classes) logits, or (*networks, batch, 1) means.

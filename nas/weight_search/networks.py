@@ -71,7 +71,7 @@ class Generated:
         return cls(config, chain, hypernet, tuned)
 
     def at(self, lams: Sequence[float]) -> Posteriors:
-        """Posteriors of every run's networks at some λs, of (runs, lams) networks.
+        """Returns the posteriors of every run's networks at some λs, of (runs, lams) networks.
 
         Raises:
             InputError: if a λ lies outside the range that was searched, far from the one that was
@@ -108,7 +108,7 @@ class Generated:
             )
 
     def starts(self, config: WeightConfig) -> Posteriors:
-        """What networks by themselves begin with in another search, of (runs, λs of its grid).
+        """Returns the posteriors with which another search's own networks begin, (runs, λs).
 
         Raises:
             InputError: if this search has other layers, seeds or data, or lacks one of the λs.
@@ -123,7 +123,7 @@ class Generated:
         return self.at(lams)
 
     def network(self, lam: float, run: int = 0) -> nn.Sequential:
-        """The network at a λ as an ordinary module, with the means of its weights.
+        """Returns the network at a λ as an ordinary module, with the means of its weights.
 
         It takes images scaled to [0, 1], or a table's features as the search scaled them.
 

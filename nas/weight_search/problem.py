@@ -87,24 +87,24 @@ class WeightProblem:
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """The hypernetwork's parameters, in order."""
+        """Lists the hypernetwork's parameters, in order."""
         return tuple(self.hypernet.parameters())
 
     @property
     def arch(self) -> tuple[Tensor, ...]:
-        """Positions (runs,) of the λs that are learned, if they are."""
+        """Returns the positions (runs,) of the λs that are learned, if they are."""
         return () if self.descent is None else (self.descent.unit_lams,)
 
     @property
     def tuned_lams(self) -> Tensor | None:
-        """The λs that are learned, (runs,) float64, if they are."""
+        """Returns the λs that are learned, (runs,) float64, if they are."""
         if self.descent is None:
             return None
         return self.lam_range.lam(self.descent.unit_lams[:, None])[:, 0]
 
     @property
     def log_width(self) -> float:
-        """Of the range of λ, in units of its logarithm."""
+        """Returns the width of the range of log λ."""
         return math.log(self.lam_range.high[0] / self.lam_range.low[0])
 
     def sample(self, half: str, step: int) -> WeightSample:
@@ -145,7 +145,7 @@ class WeightProblem:
         return self.lam_range.lam(unit_lams[:, None])[:, 0]
 
     def validation_losses(self, step: int, unit_lams: Tensor) -> Tensor:
-        """What λ is learned from: losses on one validation batch, nats per example, (runs,).
+        """Returns what λ is learned from: losses (runs,) on a validation batch, nats per example.
 
         Args:
             unit_lams: positions (runs,) of log λ.
@@ -157,7 +157,7 @@ class WeightProblem:
     def evaluate(
         self, sample: WeightSample, weights: Sequence[Tensor], arch: Sequence[Tensor] = ()
     ) -> Terms:
-        """The bound's terms, means over members and λs.
+        """Evaluates the bound's terms, means over members and λs.
 
         The objective is the sum over members, which share nothing, of the mean over λs of the bound
         over √(1 + λ): no λ's own optimum moves, but all of them count in the parameters they share.

@@ -22,7 +22,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
 def density(layer: Posterior) -> Tensor:
-    """Graves (2011): removed first is what is likeliest to be 0, ρ ∝ exp(−m² / 2σ²).
+    """Scores by density at 0, ρ ∝ exp(−m² / 2σ²): the likeliest 0 goes first (Graves 2011).
 
     Raises:
         InputError: for a point.
@@ -34,12 +34,12 @@ def density(layer: Posterior) -> Tensor:
 
 
 def magnitude(layer: Posterior) -> Tensor:
-    """Han et al. (2015): removed first is what is smallest."""
+    """Scores by size: the smallest number goes first (Han et al. 2015)."""
     return layer.mean.abs()
 
 
 def filter_norm(layer: Posterior) -> Tensor:
-    """Li et al. (2017): removed first are whole filters, or units, of the least L1 norm."""
+    """Scores whole filters, or units, by L1 norm: the least goes first (Li et al. 2017)."""
     norm = layer.mean[..., :-1].abs().sum(dim=-1, keepdim=True)
     return norm.expand(layer.mean.shape)
 
@@ -52,7 +52,7 @@ RULES: dict[str, Callable[[Posterior], Tensor]] = {
 
 
 def ranks(posteriors: Posteriors, rule: str) -> list[Tensor]:
-    """Order in which numbers are removed, from 0 on.
+    """Ranks numbers in the order in which they are removed, from 0 on.
 
     Single numbers are ranked over the whole network, filters and hidden units within each layer;
     those of the last layer, the network's outputs, stay.
@@ -121,7 +121,7 @@ def curve(
     rule: str,
     shares: Sequence[float] = SHARES,
 ) -> Tensor:
-    """Accuracy, or a regression's error, of the means with shares of them removed.
+    """Returns the accuracy, or a regression's error, of means with shares of them removed.
 
     Returns:
         (shares, *networks) float64.

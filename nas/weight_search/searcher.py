@@ -85,7 +85,7 @@ class WeightSearcher(Loop):
 
     @torch.no_grad()
     def ends(self) -> dict[str, list[float]]:
-        """KL in nats at the lowest and the highest λ, mean over runs; or the learned λs."""
+        """Returns the KL in nats, mean over runs, at the ends of λ; or the learned λs."""
         if self.problem.tuned_lams is not None:
             return {"lam": self.problem.tuned_lams.tolist()}
         posteriors = self.problem.hypernet.at(torch.tensor([0.0, 1.0]))
