@@ -229,7 +229,8 @@ class NegativeElbo(nn.Module):
             found: what `likelihood` returned.
             unit_costs: what `unit_costs` returned.
         """
-        config, (nll, accuracy), (tables, offsets) = self.config, found, unit_costs
+        config = self.config
+        (nll, accuracy), (tables, offsets) = found, unit_costs
         log_probs = self.relaxation.log_probs(logits)
         probs = self.distribution.everywhere(log_probs.exp()).weights
         spent = probs

@@ -146,7 +146,7 @@ def test_choices_are_genotypes_and_a_batch_is_each_alone(name, rule) -> None:
 
 @given(name=st.sampled_from(sorted(SPACES)), seed=st.integers(0, 2**32), scale=st.floats(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_gibbs_cells_never_get_dearer_as_beta_rises(name, seed, scale) -> None:
+def test_gibbs_cells_never_get_more_expensive_as_beta_rises(name, seed, scale) -> None:
     """The cost of the most probable cell at logits a − βc falls with β, whatever a and c."""
     space = find_space(name)
     scores = scale * random_logits(space, seed)
@@ -165,7 +165,7 @@ def test_gibbs_cells_never_get_dearer_as_beta_rises(name, seed, scale) -> None:
     ("name", "rule"),
     [("darts", "strongest_inputs"), ("darts_free", "threshold"), ("nasbench201", "threshold")],
 )
-def test_other_rules_may_give_dearer_cells_as_beta_rises(name, rule) -> None:
+def test_other_rules_may_give_more_expensive_cells_as_beta_rises(name, rule) -> None:
     """What the documentation owns up to."""
     space = find_space(name)
     betas = torch.linspace(0, 5, 101, dtype=torch.float64)

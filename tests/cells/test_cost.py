@@ -105,7 +105,9 @@ def test_expected_is_the_mean_over_architectures() -> None:
 
 @EACH_SPACE
 @pytest.mark.parametrize("name", ["params", "flops"])
-def test_unit_scale_runs_from_the_cheapest_to_the_dearest(space: SearchSpace, name: str) -> None:
+def test_unit_scale_runs_from_the_least_to_the_most_expensive(
+    space: SearchSpace, name: str
+) -> None:
     table = cost_table(name, small(space))
     unit_table, base = table.unit()
     assert base + unit_table.min(1).values.sum().item() == pytest.approx(0, abs=1e-12)

@@ -296,7 +296,7 @@ def test_expected_cost_never_rises_with_lambda(case) -> None:
 
 @given(gibbs_along_one_lambda(), st.integers(0, 2**32))
 @settings(deadline=None)
-def test_the_most_probable_architecture_never_gets_dearer(case, seed) -> None:
+def test_the_most_probable_architecture_never_gets_more_expensive(case, seed) -> None:
     """Among all architectures, and among those that a random constraint allows."""
     net, costs, axis, rising = case
     edges, ops = net.scores.shape

@@ -132,7 +132,7 @@ def test_a_point_has_no_noise_and_the_kl_of_weight_decay() -> None:
     outputs = propagate(CHAIN, points.layers, x, [])
     drawn = draw_weights(points.layers, rng(6))
     assert torch.equal(outputs, point_network(CHAIN, drawn, x))
-    assert torch.equal(points.run(1).layers[0].mean, gaussian.layers[0].mean[1:])
+    assert torch.equal(points.at(slice(1, 2)).layers[0].mean, gaussian.layers[0].mean[1:])
 
 
 def test_the_linear_form_has_two_ends_and_is_even_between() -> None:
