@@ -48,18 +48,19 @@ class WeightHypernet(nn.Module):
         self._forms: dict[str, Hypernet] = {}
         self.tables = nn.ParameterDict()
         self._point = sigma is None
+        sizes = {"knots": knots, "hidden": hidden, "rank": rank}
         for number, layer in enumerate(chain.layers):
             means = [initial_means(layer, stream(seed, f"means/{number}", 0)) for seed in seeds]
             lines = [(m, m) for m in means]
-            self._add(f"{number}_mean", form, seeds, lines, knots, hidden, rank)
+            self._add(f"{number}_mean", form, seeds, lines, sizes)
             if sigma is not None:
                 shape = (layer.outputs, layer.fan_in + 1)
                 low, high = (torch.full(shape, math.log(s)) for s in sigma)
                 lines = [(low, high)] * len(seeds)
-                self._add(f"{number}_log_sigma", form, seeds, lines, knots, hidden, rank)
+                self._add(f"{number}_log_sigma", form, seeds, lines, sizes)
         if noisy_target:
             zeros = [(torch.zeros(1, 1), torch.zeros(1, 1))] * len(seeds)
-            self._add("log_noise", form, seeds, zeros, knots, hidden, rank)
+            self._add("log_noise", form, seeds, zeros, sizes)
 
     def _add(
         self,
@@ -67,9 +68,7 @@ class WeightHypernet(nn.Module):
         form: str,
         seeds: Sequence[int],
         lines: Sequence[tuple[Tensor, Tensor]],
-        knots: int,
-        hidden: int,
-        rank: int,
+        sizes: dict[str, int],
     ) -> None:
         """Adds the hypernetworks of one table, which begin near one line in u for each run."""
         if self.own is not None:
@@ -80,9 +79,7 @@ class WeightHypernet(nn.Module):
         for seed, line in zip(seeds, lines, strict=True):
             generator = stream(seed, f"hypernet/{name}", 0)
             rows, columns = line[0].shape
-            member = build_hypernet(
-                form, rows, columns, 1, knots=knots, hidden=hidden, rank=rank, generator=generator
-            )
+            member = build_hypernet(form, rows, columns, 1, **sizes, generator=generator)
             member.add_line(*line)
             members.append(member)
         parameters, _ = stack_module_state(members)

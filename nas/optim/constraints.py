@@ -106,9 +106,7 @@ def level(start: float, finished: float, levels: int) -> float:
     return float(max(1.0, start) ** (1 - number / levels))
 
 
-def project(
-    excess: Callable[[], Tensor], parameters: Sequence[torch.nn.Parameter], steps: int = PROJECTIONS
-) -> int:
+def project(excess: Callable[[], Tensor], parameters: Sequence[torch.nn.Parameter]) -> int:
     """Moves parameters, in place, to a nearest point at which no bound is exceeded.
 
     Sequential quadratic programming. From x_0, the parameters as they are, a step leads from x to
@@ -124,18 +122,17 @@ def project(
     Args:
         excess: expected costs as multiples of what is allowed, less 1, of any shape, at the
             parameters as they are.
-        steps: at most.
 
     Returns:
-        Number of steps taken.
+        Number of steps taken, at most `PROJECTIONS`.
     """
     start = point = parameters_to_vector(parameters).detach()
     pull, last, holding = 1.0, torch.zeros_like(point), set[int]()
-    for step in range(steps):
+    for step in range(PROJECTIONS):
         values = excess().flatten() + MARGIN
         worst = int(values.argmax())
         inside = float(values[worst].detach()) <= MARGIN
-        if 2 * step >= steps:
+        if 2 * step >= PROJECTIONS:
             pull = 0.0
         if inside and (step == 0 or pull == 0):
             return step
@@ -159,7 +156,7 @@ def project(
             parts = point.split([parameter.numel() for parameter in parameters])
             for parameter, part in zip(parameters, parts, strict=True):
                 parameter.copy_(part.view_as(parameter))
-    return steps
+    return PROJECTIONS
 
 
 def shortest(gradients: Tensor, needed: Tensor) -> tuple[Tensor, list[float]]:

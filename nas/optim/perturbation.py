@@ -28,28 +28,26 @@ def adversarial(
     landed: Callable[[Tensor], Tensor],
     start: Tensor,
     radius: float,
-    steps: int = PGD_STEPS,
     reduce: Reduce = tuple,
 ) -> Tensor:
     """Returns a point of the ball ‖δ‖_∞ <= radius at which the loss is high, or 0.
 
-    Projected gradient ascent along the gradient's signs (Madry et al. 2018), each step 2/steps of
-    the radius long, which begins where the weights have landed. If the loss is then lower than
-    without a perturbation, there is none.
+    Projected gradient ascent along the gradient's signs (Madry et al. 2018): `PGD_STEPS` steps that
+    are twice the radius long together, each from where the weights have landed. If the loss is then
+    lower than without a perturbation, there is none.
 
     Args:
         loss: δ -> scalar; the same in every call for the same δ.
         landed: δ -> by how much the weights really move (`perturbed`), of the same shape.
         start: a point of the ball, of any shape.
         radius: >= 0.
-        steps: ascents, >= 1.
         reduce: average over processes.
     """
     delta = start
-    for _ in range(steps):
+    for _ in range(PGD_STEPS):
         leaf = delta.detach().requires_grad_()
         (grad,) = reduce(torch.autograd.grad(loss(leaf), (leaf,)))
-        delta = (landed(delta) + 2 * radius / steps * grad.sign()).clamp(-radius, radius)
+        delta = (landed(delta) + 2 * radius / PGD_STEPS * grad.sign()).clamp(-radius, radius)
     nothing = torch.zeros_like(delta)
     with torch.no_grad():
         before, after = reduce((loss(nothing), loss(delta)))

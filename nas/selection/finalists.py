@@ -274,5 +274,5 @@ def credit(losses: Tensor, position: Tensor) -> float:
         losses: (n,).
         position: (n,) in [0, 1], from the least to the most expensive.
     """
-    cheap = losses[position < float(position.min()) + 1 / BANDS]
-    return float(cheap.min() - losses.min())
+    least_expensive = losses[position < float(position.min()) + 1 / BANDS]
+    return float(least_expensive.min() - losses.min())

@@ -114,19 +114,14 @@ def prune(
 
 
 def curve(
-    task: Task,
-    chain: Chain,
-    posteriors: Posteriors,
-    examples: Examples,
-    rule: str,
-    shares: Sequence[float] = SHARES,
+    task: Task, chain: Chain, posteriors: Posteriors, examples: Examples, rule: str
 ) -> Tensor:
-    """Returns the accuracy, or a regression's error, of means with shares of them removed.
+    """Returns the accuracy, or a regression's error, of means with each of `SHARES` removed.
 
     Returns:
         (shares, *networks) float64.
     """
     order, tables = ranks(posteriors, rule), means(posteriors)
     return torch.stack(
-        [quality(task, chain, prune(tables, order, rule, share), examples) for share in shares]
+        [quality(task, chain, prune(tables, order, rule, share), examples) for share in SHARES]
     )
