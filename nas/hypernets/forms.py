@@ -23,7 +23,7 @@ _LOGIT_STD = 1e-3  # DARTS starts its logits at 1e-3 · N(0, 1).
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Sizes:
     """What a hypernetwork is built from; each form reads the fields it needs.
 
     Raises:
@@ -81,14 +81,14 @@ def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> n
 
 
 def _hidden_layer(
-    settings: Settings, gain: float, generator: torch.Generator
+    sizes: Sizes, gain: float, generator: torch.Generator
 ) -> tuple[nn.Parameter, nn.Parameter]:
     """Weight (costs, hidden) and bias (hidden,) of a layer on u.
 
     Each unit's zero passes through a random point of [0, 1]^costs, so that no unit is dead (or
     linear) over the whole range.
     """
-    shape = (settings.num_costs, settings.hidden)
+    shape = (sizes.num_costs, sizes.hidden)
     weight = _normal(shape, gain, generator)
     zeros = torch.rand(shape, generator=generator, device=generator.device)
     return weight, nn.Parameter(-(weight.detach() * zeros).sum(dim=0))
@@ -98,13 +98,13 @@ class Hypernet(nn.Module, ABC):
     """Maps λ to the logits of the architecture distribution.
 
     Args:
-        settings: sizes.
+        sizes: of the logits and of the form.
         generator: the only source of randomness; the parameters lie on its device.
     """
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
         super().__init__()
-        self.num_costs = settings.num_costs
+        self.num_costs = sizes.num_costs
 
     def forward(self, unit_lams: Tensor) -> Tensor:
         """Computes the logits for a batch of λs.
@@ -139,9 +139,9 @@ class Hypernet(nn.Module, ABC):
 class Constant(Hypernet):
     """h(u) = B: one distribution for every λ, as in DARTS (Liu, Simonyan, Yang, 2019)."""
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        self.table = _normal((settings.num_edges, settings.num_ops), _LOGIT_STD, generator)
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        self.table = _normal((sizes.num_edges, sizes.num_ops), _LOGIT_STD, generator)
 
     def logits(self, unit_lams: Tensor) -> Tensor:
         return self.table.expand(len(unit_lams), -1, -1)
@@ -151,10 +151,10 @@ class Constant(Hypernet):
 class Linear(Hypernet):
     """Equation 7: h(u) = Σ_k u_k b2_k + b3."""
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        table = (settings.num_edges, settings.num_ops)
-        self.slopes = _normal((settings.num_costs, *table), _LOGIT_STD, generator)  # b2
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        table = (sizes.num_edges, sizes.num_ops)
+        self.slopes = _normal((sizes.num_costs, *table), _LOGIT_STD, generator)  # b2
         self.table = _normal(table, _LOGIT_STD, generator)  # b3
 
     def logits(self, unit_lams: Tensor) -> Tensor:
@@ -174,11 +174,11 @@ class LowRank(Hypernet):
     matrix of `rank` rows; their product, (edges, ops), has at most that rank.
     """
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        hidden, rank = settings.hidden, settings.rank
-        edges, ops = settings.num_edges, settings.num_ops
-        self.weight, self.bias = _hidden_layer(settings, 1.0, generator)
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        hidden, rank = sizes.hidden, sizes.rank
+        edges, ops = sizes.num_edges, sizes.num_ops
+        self.weight, self.bias = _hidden_layer(sizes, 1.0, generator)
         # Both factors about 0.1: their product is near 0, so that every λ starts near the
         # uniform distribution, yet neither is 0, so that each passes gradients to the other.
         std = 0.3 / math.sqrt(hidden)
@@ -197,9 +197,9 @@ class LowRank(Hypernet):
 class PiecewiseLinear(Hypernet):
     """h(u) = Σ_k p_k(u_k), each p_k linear between free logits at evenly spaced knots."""
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        shape = (settings.num_costs, settings.knots, settings.num_edges, settings.num_ops)
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        shape = (sizes.num_costs, sizes.knots, sizes.num_edges, sizes.num_ops)
         self.values = _normal(shape, _LOGIT_STD, generator)
 
     def logits(self, unit_lams: Tensor) -> Tensor:
@@ -218,12 +218,12 @@ class PiecewiseLinear(Hypernet):
 class Mlp(Hypernet):
     """h(u) = tanh(u W + b) V + B, with `hidden` units."""
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        hidden = settings.hidden
-        table = (settings.num_edges, settings.num_ops)
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        hidden = sizes.hidden
+        table = (sizes.num_edges, sizes.num_ops)
         # Gain 3 lets a unit's bend fit inside [0, 1].
-        self.weight, self.bias = _hidden_layer(settings, 3.0, generator)
+        self.weight, self.bias = _hidden_layer(sizes, 3.0, generator)
         self.readout = _normal((hidden, *table), 1e-2 / math.sqrt(hidden), generator)
         self.table = _normal(table, _LOGIT_STD, generator)
 
@@ -266,19 +266,19 @@ class Gibbs(Hypernet):
     costs: Tensor
     """ĉ (costs, edges, ops), a buffer."""
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
-        super().__init__(settings, generator)
-        assert settings.costs is not None, "the Gibbs form needs cost tables"
-        self.scores = _normal((settings.num_edges, settings.num_ops), _LOGIT_STD, generator)  # a
-        betas = torch.tensor([0.05, 3.0]) if settings.betas is None else settings.betas
-        logs = betas.double().log().expand(settings.num_costs, 2).to(self.scores)
+    def __init__(self, sizes: Sizes, generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        assert sizes.costs is not None, "the Gibbs form needs cost tables"
+        self.scores = _normal((sizes.num_edges, sizes.num_ops), _LOGIT_STD, generator)  # a
+        betas = torch.tensor([0.05, 3.0]) if sizes.betas is None else sizes.betas
+        logs = betas.double().log().expand(sizes.num_costs, 2).to(self.scores)
         self.first = nn.Parameter(logs[:, :1].clone())
         # At least a little, as softplus is never zero; a single λ has no slope to learn.
-        steps = (logs[:, 1:] - logs[:, :1]).clamp_min(1e-3) / (settings.knots - 1)
+        steps = (logs[:, 1:] - logs[:, :1]).clamp_min(1e-3) / (sizes.knots - 1)
         raw = steps.expm1().log()  # inverse of softplus
-        self.increments = nn.Parameter(raw.expand(-1, settings.knots - 1).clone())
-        self.register_buffer("costs", self.scores.new_zeros(settings.num_costs, *self.scores.shape))
-        self.set_costs(settings.costs)
+        self.increments = nn.Parameter(raw.expand(-1, sizes.knots - 1).clone())
+        self.register_buffer("costs", self.scores.new_zeros(sizes.num_costs, *self.scores.shape))
+        self.set_costs(sizes.costs)
 
     @torch.no_grad()
     def set_costs(self, costs: Tensor) -> None:
@@ -326,14 +326,14 @@ def build_hypernet(
     betas: Tensor | None = None,
     generator: torch.Generator,
 ) -> Hypernet:
-    """Builds a hypernetwork by name; see `Settings` for the arguments.
+    """Builds a hypernetwork by name; see `Sizes` for the arguments.
 
     Raises:
         InputError: if there is no such form or a size is too small.
     """
     if name not in HYPERNETS:
         raise unknown("hypernetwork", name, HYPERNETS)
-    settings = Settings(
+    sizes = Sizes(
         num_edges=num_edges,
         num_ops=num_ops,
         num_costs=num_costs,
@@ -343,4 +343,4 @@ def build_hypernet(
         costs=costs,
         betas=betas,
     )
-    return HYPERNETS[name](settings, generator)
+    return HYPERNETS[name](sizes, generator)

@@ -1,7 +1,8 @@
 """A hypernetwork of weights: λ -> the posterior of the layers of many networks at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class WeightHypernet(nn.Module):
             sigma: standard deviation of all weights to begin with, at the smallest and the largest
                 λ; where the form is not linear in log λ, their geometric mean. None for points.
             noisy_target: whether it generates the noise of a regression's targets, too.
-            knots: see `nas.hypernets.forms.Settings`, as `hidden` and `rank`.
+            knots: see `nas.hypernets.forms.Sizes`, as `hidden` and `rank`.
         """
         super().__init__()
         self.chain = chain
@@ -68,7 +69,7 @@ class WeightHypernet(nn.Module):
         form: str,
         seeds: Sequence[int],
         lines: Sequence[tuple[Tensor, Tensor]],
-        sizes: dict[str, int],
+        sizes: Mapping[str, Any],
     ) -> None:
         """Adds the hypernetworks of one table, which begin near one line in u for each run."""
         if self.own is not None:
