@@ -40,7 +40,6 @@ def make(count: int, recorded: bool, processes: Processes, data: ImageData) -> l
         trainer = Trainer(resolve(CONFIG, genotype, None), genotype, data, processes, seed)
         if not recorded:
             trainer.record_at = None
-        trainer.network.train()
         made.append(trainer)
     advance(made, EAGER_STEPS + 1)
     return made
@@ -50,11 +49,9 @@ def advance(trainers: Sequence[Trainer], steps: int) -> None:
     """Takes steps in turns, to the end."""
     for _ in range(steps):
         for trainer in trainers:
-            with torch.cuda.stream(trainer.stream):
-                trainer.advance()
+            trainer.advance()
     for trainer in trainers:
-        with torch.cuda.stream(trainer.stream):
-            trainer.look(False)  # waits
+        trainer.look()  # waits
 
 
 def measure(at_once: Sequence[int], rounds: int) -> dict[str, float]:

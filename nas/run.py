@@ -6,7 +6,8 @@ from typing import Any
 from nas.cell_search import run as cell_search
 from nas.cell_search.config import SearchConfig
 from nas.optim.kind import SearchKind
-from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime import checkpoint
+from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
 from nas.weight_search import run as weight_search
@@ -73,19 +74,21 @@ def search(
         Stopped: on SIGINT or SIGTERM, after saving.
     """
     kind, processes = kind_of(config), start_processes(config.device)
-
-    def begin() -> Path:
-        made = make_folder(folder, exact=exact)
-        write_json(made / CONFIG, config.to_dict())
-        return made
-
     try:
         if state is None and exact:
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         searcher = kind.begin(config, processes, state)
         path = folder
         if state is None:
-            path = processes.in_main(begin) or folder  # only the main process writes to it
+            made = processes.in_main(
+                lambda: make_folder(
+                    folder,
+                    exact=exact,
+                    config=config.to_dict(),
+                    fill=lambda draft: checkpoint.save(draft / CHECKPOINT, searcher.state()),
+                )
+            )
+            path = made or folder  # only the main process writes to it
         kind.complete(searcher, path, state is not None)
     finally:
         stop_processes()

@@ -7,12 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.cell_search.folder import read_run
 from nas.cell_search.searcher import Searcher
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT, CONFIG, write_json
 from nas.runtime.processes import Stopped, StopSignal, start_processes, stop_processes
 
@@ -50,7 +50,10 @@ def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
     others = []
     for number in range(1, first.config.searches):
         other, folder = _other(first, run, number, resumed=resumed)
-        other.run_or_stop(folder, run)
+        try:
+            loop.run(other, folder, str(folder))
+        except Stopped as stop:
+            raise Stopped(stop.received, stop.at, f"--resume {run}") from None
         others.append(other)
     return others
 
@@ -87,8 +90,7 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
             while stop.received is None and any(process.poll() is None for process in started):
                 time.sleep(0.1)
         if stop.received is not None:
-            print(f"stopped at step {first.step}; go on with --resume {run}")
-            raise Stopped(stop.received)
+            raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
     finally:
         for process in started:
             assert process.stdin is not None
@@ -110,7 +112,8 @@ def finish(folder: str) -> None:
     threading.Thread(target=watch, daemon=True).start()
     config, state = read_run(Path(folder))
     try:
-        Searcher(config, start_processes(config.device), state=state).run(Path(folder), show=False)
+        with suppress(Stopped):
+            loop.run(Searcher(config, start_processes(config.device), state=state), Path(folder))
     finally:
         stop_processes()
 

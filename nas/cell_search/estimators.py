@@ -13,7 +13,7 @@ from nas.cell_search.problem import Problem
 from nas.objective.score_function import Scored, scored
 from nas.objective.terms import StepInputs, Terms
 from nas.optim import bilevel
-from nas.optim.loop import Gradient
+from nas.optim.search import Gradient
 from nas.runtime.processes import Processes
 from nas.runtime.streams import stream
 

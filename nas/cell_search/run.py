@@ -16,7 +16,7 @@ from nas.data.batches import draw_part
 from nas.optim.kind import SearchKind
 from nas.reports.diagnostics import diagnose
 from nas.reports.report import write_report
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.processes import Processes
 
@@ -33,7 +33,7 @@ def begin(config: SearchConfig, processes: Processes, state: dict[str, Any] | No
 def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
     """Runs all searches of a run to their ends and reports them."""
     with beside(searcher, folder, resumed=resumed) as begun:
-        searcher.run_or_stop(folder, folder)
+        loop.run(searcher, folder)
     report(searcher, others_of(searcher, folder, resumed=resumed or begun), folder)
 
 

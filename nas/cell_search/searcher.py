@@ -18,16 +18,16 @@ from nas.objective.score_function import Scored
 from nas.objective.terms import StepInputs, Terms
 from nas.optim.constraints import CostConstraint
 from nas.optim.curvature import Eigenvalue, top_eigenvalue
-from nas.optim.loop import Gradient, Loop
 from nas.optim.perturbation import adversarial
 from nas.optim.progressive import remaining_ops, widen
+from nas.optim.search import Gradient, Search
 from nas.runtime.processes import Processes
 from nas.runtime.streams import stream
 from nas.selection.finalists import Finalists
 from nas.selection.front import Front
 
 
-class Searcher(Loop):
+class Searcher(Search):
     """A search for cells.
 
     Attributes:
@@ -154,7 +154,7 @@ class Searcher(Loop):
     def training_terms(
         self, train: StepInputs, weights: Sequence[Tensor], arch: Sequence[Tensor]
     ) -> Terms:
-        """Evaluates the training bound; see `Loop`."""
+        """Evaluates the training bound; see `Search`."""
         return self.problem.evaluate(train, weights, arch, once=True)
 
     def step_architecture(self, train: StepInputs, val: StepInputs) -> ArchGradient:
@@ -191,12 +191,13 @@ class Searcher(Loop):
         bounds = self.problem.bounds
         return make_front(self.config, self.hypernet, tables, self.finalists, left, bounds)
 
-    def end_epoch(self) -> None:
+    def end_epoch(self) -> dict[str, Any]:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""
         if "kl" in self.config.costs and isinstance(self.hypernet, Gibbs):
             tables = self.front().tables
             costs = torch.stack([tables[name].table for name in self.config.costs])
             self.hypernet.set_costs(costs.to(self.processes.device))
+        return super().end_epoch()
 
     @torch.no_grad()
     def ends(self) -> dict[str, list[float]]:
@@ -230,8 +231,8 @@ class Searcher(Loop):
         logits = self.hypernet(unit).detach()
         return top_eigenvalue(loss, logits, generator, reduce=self.processes.average)
 
-    def row(self, seconds: float) -> dict[str, Any]:
-        row = super().row(seconds)
+    def row(self) -> dict[str, Any]:
+        row = super().row()
         if self.constraint is not None:
             row |= self.constraint.row()
         if self.config.hessian:

@@ -7,23 +7,28 @@ from pathlib import Path
 
 import torch
 
+from cells.errors import InputError
 from nas.data.examples import load_task
 from nas.runtime.commandline import parse, take
-from nas.runtime.files import CONFIG, make_folder, write_atomically, write_json
-from nas.runtime.processes import start_processes, stop_processes
+from nas.runtime.files import CONFIG, make_folder, read_config, write_atomically
+from nas.runtime.processes import Stopped, start_processes, stop_processes
+from nas.runtime.settings import require_same
 from nas.weight_search.lottery import LotteryConfig, lottery
 
 
 def command(args: Sequence[str]) -> None:
-    """Trains tickets beside controls and writes a table.
+    """Trains tickets beside controls and writes a table; goes on where it was interrupted.
 
     Args:
         args: the command line behind the verb; `--help` explains it.
     """
     rest = list(args)
-    out = take(rest, "--out")
+    folder = Path(take(rest, "--out") or "runs/lottery")
     config = parse(LotteryConfig, LotteryConfig(), rest, "python -m nas lottery")
-    folder = make_folder(Path(out or "runs/lottery"), exact=out is not None)
+    if folder.exists():
+        if not (folder / CONFIG).is_file():
+            raise InputError(f"{folder} exists and is no lottery: choose another --out")
+        require_same(config.to_dict(), read_config(folder / CONFIG), folder / CONFIG)
     if config.threads:
         torch.set_num_threads(config.threads)
     processes = start_processes(config.device)
@@ -31,8 +36,11 @@ def command(args: Sequence[str]) -> None:
         task = load_task(
             config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
         )
-        write_json(folder / CONFIG, config.to_dict())
-        rows = lottery(config, task, processes)
+        if not folder.exists():
+            make_folder(folder, exact=True, config=config.to_dict())
+        rows = lottery(config, task, processes, folder)
+    except Stopped as stop:
+        raise Stopped(stop.received, stop.at, "the same command") from None
     finally:
         stop_processes()
     text = io.StringIO()

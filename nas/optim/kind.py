@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.optim.loop import Loop
+from nas.optim.search import Search
 from nas.runtime.processes import Processes
 
 
@@ -23,7 +23,7 @@ class SearchKind:
     """Rebuilds settings from their JSON values; raises InputError if they are refused."""
     state_keys: frozenset[str]
     """What its checkpoints hold, at least."""
-    begin: Callable[[Any, Processes, dict[str, Any] | None], Loop]
+    begin: Callable[[Any, Processes, dict[str, Any] | None], Search]
     """Builds the search from its settings, and from a checkpoint if one is given."""
     complete: Callable[[Any, Path, bool], None]
     """Runs a search to its end and reports it in its folder, given whether it was resumed."""

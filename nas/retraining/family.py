@@ -18,6 +18,7 @@ from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, rea
 from nas.retraining.run import Job, retrain_each
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import read_config, write_atomically
+from nas.runtime.processes import Stopped
 from nas.runtime.settings import FREE
 
 COLUMNS = ("file", "mean", "std", "params", "flops", "seconds")
@@ -94,6 +95,8 @@ def retrain_family(
 ) -> list[dict[str, Any]]:
     """Retrains cells of a front; writes `retrained.csv` and draws them into `front.svg`.
 
+    What has been interrupted is gone on with, what is done is kept.
+
     Args:
         count: how many cells, >= 1.
         args: options of `retrain.py`.
@@ -104,6 +107,7 @@ def retrain_family(
 
     Raises:
         InputError: as `retrain`, or if a cell was retrained with other options.
+        Stopped: as `retrain`.
     """
     rows = read_rows(run)
     cost = read_run(run)[0].costs[0]
@@ -113,8 +117,10 @@ def retrain_family(
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
         job = retraining(run, row, args)
         jobs += [job] if job else []
-    for _ in retrain_each(jobs, at_once=at_once):
-        pass
+    try:
+        list(retrain_each(jobs, at_once=at_once))
+    except Stopped as stop:
+        raise Stopped(stop.received, stop.at, "the same command") from None
     results = []
     for row in chosen:
         result = read_config(retrained_folder(run, row) / "result.json")

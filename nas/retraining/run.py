@@ -2,13 +2,10 @@
 
 import re
 import statistics
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from cells.cell import Skeleton
 from cells.cost import cost_table
@@ -20,12 +17,11 @@ from nas.data.datasets import ImageData, load_data
 from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer, evaluate
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import (
     Processes,
-    Stopped,
     StopSignal,
     describe_machine,
     start_processes,
@@ -88,6 +84,7 @@ def retrain_each(
 
     Raises:
         InputError: as `retrain`, or if `at_once` is less than 1.
+        Stopped: as `retrain`.
     """
     if at_once < 1:
         raise InputError(f"at-once must be at least 1, got {at_once}")
@@ -95,36 +92,19 @@ def retrain_each(
         return
     processes = start_processes(jobs[0].config.device)
     data: dict[tuple[Any, ...], ImageData] = {}
-    received = None
-    live: deque[tuple[_Retraining, Trainer, Generator[None, None, int | None]]] = deque()
     try:
         retrainings = [_Retraining(job, processes, data) for job in jobs]
         with StopSignal() as stop:
             waiting = (
-                (retraining, *network)
+                ((retraining, trainer), steps)
                 for retraining in retrainings
-                for network in retraining.networks(stop)
+                for trainer, steps in retraining.networks(stop)
             )
-            while True:
-                while received is None and len(live) < at_once and (found := next(waiting, None)):
-                    live.append(found)
-                if not live:
-                    break
-                retraining, trainer, steps = live.popleft()
-                try:
-                    with torch.cuda.stream(trainer.stream):
-                        next(steps)
-                    live.append((retraining, trainer, steps))
-                except StopIteration as end:
-                    if end.value is not None:
-                        received = end.value
-                        retraining.tell_stopped(trainer)
-                    elif retraining.test(trainer):
-                        yield retraining.job, retraining.result
+            for retraining, trainer in loop.drive(waiting, at_once):
+                if retraining.test(trainer):
+                    yield retraining.job, retraining.result
     finally:
         stop_processes()
-    if received is not None:
-        raise Stopped(received)
 
 
 class _Retraining:
@@ -168,9 +148,7 @@ class _Retraining:
         self._accuracies: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
 
-    def networks(
-        self, stop: StopSignal
-    ) -> Iterator[tuple[Trainer, Generator[None, None, int | None]]]:
+    def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Iterator[None]]]:
         """Makes one network per seed, when it is asked for the next; the first makes the folder.
 
         Yields:
@@ -187,18 +165,11 @@ class _Retraining:
             if index == 0 and not self._resume:  # everything that could be refused has been seen
                 self._folder = _begin(config, self._genotype, self._folder, self._processes)
             assert self._folder is not None
-            log, offset = MetricsLog(self._folder / "metrics.jsonl"), index * trainer.total_steps
+            log = MetricsLog(self._folder / "metrics.jsonl")
             if main and trainer.step < trainer.total_steps:
-                log.keep(offset + trainer.step, seed)
-            yield trainer, trainer.steps(checkpoint_path(self._folder, seed), log, offset, stop)
-
-    def tell_stopped(self, trainer: Trainer) -> None:
-        """Says how to go on after a signal."""
-        if self._processes.is_main:
-            print(
-                f"stopped at step {trainer.step} of seed {trainer.seed}; go on with "
-                f"--resume {self._folder}"
-            )
+                log.keep(index * trainer.total_steps + trainer.step, seed)
+            path, name = checkpoint_path(self._folder, seed), f"{self._folder.name}, seed {seed}"
+            yield trainer, loop.steps(trainer, path, log, stop, name)
 
     def test(self, trainer: Trainer) -> bool:
         """Tests a trained network and saves it; after the last one the result is written.
@@ -251,14 +222,15 @@ def _begin(
     if not re.fullmatch(r"[\w.-]+", name):
         name = genotype.id
     path = folder or Path("runs") / f"retrain-{name}"
-
-    def begin() -> Path:
-        made = make_folder(path, exact=folder is not None)
-        write_json(made / CONFIG, config.to_dict())
-        genotype.save(made / GENOTYPE)
-        return made
-
-    return processes.in_main(begin) or path  # only the main process writes to it
+    made = processes.in_main(
+        lambda: make_folder(
+            path,
+            exact=folder is not None,
+            config=config.to_dict(),
+            fill=lambda draft: genotype.save(draft / GENOTYPE),
+        )
+    )
+    return made or path  # only the main process writes to it
 
 
 def checkpoint_path(folder: Path, seed: int) -> Path:
@@ -273,7 +245,7 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
         InputError: if it is damaged, or from another configuration.
     """
     path = checkpoint_path(folder, seed)
-    if not path.exists() and not checkpoint.previous_file(path).exists():
+    if not checkpoint.exists(path):
         return None
     state = checkpoint.load(path)
     if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():

@@ -1,9 +1,7 @@
 """The training of one discrete network with one seed."""
 
 import math
-import sys
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from cells.cell import Skeleton
 from cells.errors import InputError
@@ -23,10 +20,10 @@ from nas.data.batches import Batches, Split, evaluation_batches
 from nas.data.datasets import ImageData
 from nas.retraining.config import RetrainConfig
 from nas.retraining.inherit import estimate_statistics, read_supernet
-from nas.runtime import checkpoint
 from nas.runtime.cuda_graph import CudaGraphStep
-from nas.runtime.metrics import Average, MetricsLog, accuracy
-from nas.runtime.processes import Processes, StopSignal, has_bfloat16
+from nas.runtime.loop import Training
+from nas.runtime.metrics import accuracy
+from nas.runtime.processes import Processes, has_bfloat16
 from nas.runtime.streams import stream
 
 EAGER_STEPS = 3
@@ -47,18 +44,18 @@ class _Heads(nn.Module):
         return self.network.with_auxiliary(x)
 
 
-class Trainer:
+class Trainer(Training):
     """The training of one network with one seed.
 
     Attributes:
         config: the settings, resolved.
         network: what is trained.
-        step: finished steps.
-        seconds: time spent so far.
-        stream: of a GPU, on which all of its work has to be started; None on a CPU.
+        stream: of a GPU, on which steps and looks are started; None on a CPU.
         record_at: how many steps are taken kernel by kernel before one is recorded, to be replayed
             from then on; None for all. One GPU can record, without drop path and `compile`.
     """
+
+    config: RetrainConfig
 
     def __init__(
         self,
@@ -77,8 +74,7 @@ class Trainer:
         Raises:
             InputError: if the settings do not fit the data, or the inherited weights the network.
         """
-        self.config, self.processes, self.seed = config, processes, seed
-        device = processes.device
+        device, self.seed = processes.device, seed
         if config.threads:
             torch.set_num_threads(config.threads)
         self.batches = Batches(
@@ -92,10 +88,8 @@ class Trainer:
             rank=processes.rank,
             world=processes.world,
         )
-        self.total_steps = config.epochs * self.batches.steps_per_epoch
-        self.step = 0
-        self.seconds = 0.0
-        self.averages = {"loss": Average(), "train_accuracy": Average()}
+        per_epoch = self.batches.steps_per_epoch
+        super().__init__(config, processes, per_epoch, config.epochs * per_epoch)
         with _seeded(seed, "weights", 0):
             self.network = Network(
                 genotype,
@@ -115,11 +109,11 @@ class Trainer:
             fused=on_gpu or None,
         )
         if state is not None:
-            self._restore(state)
+            self.restore(state)
         elif config.inherit is not None:
             inherit(self.network, read_supernet(Path(config.inherit), self.network.skeleton))
-            steps = range(self.batches.steps_per_epoch)
-            estimate_statistics(self.network, (self.batches.batch(step)[0] for step in steps))
+            batches = (self.batches.batch(step)[0] for step in range(per_epoch))
+            estimate_statistics(self.network, batches)
         self.model: nn.Module = _Heads(self.network)
         if config.compile:
             self.model.compile()
@@ -131,7 +125,7 @@ class Trainer:
         )
         self.precision = "bfloat16" if bfloat16 else "float32"
         # A look at a GPU's numbers waits for it, so there it is taken at some steps only.
-        self._look_every = 20 if on_gpu else 1
+        self.look_every = 20 if on_gpu else 1
         self._unseen: list[Tensor] = []
         self._graph: CudaGraphStep | None = None
         alone = processes.world == 1 and not config.compile
@@ -144,22 +138,24 @@ class Trainer:
 
     def lr(self) -> float:
         """Learning rate of the present step: a linear rise, then a cosine."""
-        config, warmup = self.config, self.config.warmup_epochs * self.batches.steps_per_epoch
+        config, warmup = self.config, self.config.warmup_epochs * self.steps_per_epoch
         if self.step < warmup:
             return config.lr * (self.step + 1) / warmup
         progress = (self.step - warmup) / (self.total_steps - warmup)
         return config.lr_min + (config.lr - config.lr_min) * (1 + math.cos(math.pi * progress)) / 2
 
     def advance(self) -> None:
-        """One step of SGD."""
-        lr = self.lr() if self._lr is None else self._lr.fill_(self.lr())
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        """One step of SGD, whose numbers the next look takes in."""
+        self._taken_lr = self.lr()
         self.network.drop_path = self.config.drop_path * self.step / self.total_steps
-        if self.record_at is None:
-            numbers = self._learn(*self.batches.batch(self.step))
-        else:
-            numbers = self._replay(self.batches.draw(self.step))
+        with torch.cuda.stream(self.stream):
+            lr = self._taken_lr if self._lr is None else self._lr.fill_(self._taken_lr)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            if self.record_at is None:
+                numbers = self._learn(*self.batches.batch(self.step))
+            else:
+                numbers = self._replay(self.batches.draw(self.step))
         self._unseen.append(numbers)
         self.step += 1
 
@@ -197,107 +193,54 @@ class Trainer:
         self.optimizer.step()
         return torch.stack([loss.detach(), accuracy(logits, y), norm])
 
-    def look(self, stop: bool) -> bool:
+    def look(self) -> None:
         """Takes in the numbers of the steps since the last look, in all processes alike.
-
-        Args:
-            stop: whether this process has been asked to stop.
-
-        Returns:
-            Whether one of them has.
 
         Raises:
             InputError: if a loss or a gradient is not finite.
         """
-        asked = torch.tensor([float(stop)])
-        steps, asked = self.processes.average((torch.stack(self._unseen), asked))
+        with torch.cuda.stream(self.stream):
+            (steps,) = self.processes.average((torch.stack(self._unseen),))
+            numbers = steps.tolist()
         first = self.step - len(self._unseen)
         self._unseen = []
-        for step, (loss, right, norm) in enumerate(steps.tolist(), start=first):
+        for step, (loss, right, norm) in enumerate(numbers, start=first):
             if not math.isfinite(loss + norm):
                 raise InputError(
                     f"the loss became {loss}, its gradient {norm} at step {step} of seed "
                     f"{self.seed}: no later checkpoint is written; lower --lr"
                 )
-            self.averages["loss"].add(loss)
-            self.averages["train_accuracy"].add(right)
-        return bool(asked.item())
+            self.add("loss", loss)
+            self.add("train_accuracy", right)
+
+    def postfix(self) -> str:
+        means = self.means()
+        right = 100 * means["train_accuracy"]
+        return f"loss {means['loss']:.3f}, train {right:.1f}%, lr {self._taken_lr:.3g}"
+
+    def row(self) -> dict[str, Any]:
+        """See `Training`; `step` counts those of the seeds before this one."""
+        before = self.config.seeds.index(self.seed) * self.total_steps
+        return {
+            "step": before + self.step, "seed": self.seed,
+            "epoch": self.step // self.steps_per_epoch, **self.means(),
+            "lr": self._taken_lr, "seconds": self.seconds,
+        }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """The checkpoint: with the configuration, all that the rest of the run depends on."""
-        return {
-            "config": self.config.to_dict(),
+        return super().state() | {
             "seed": self.seed,
-            "step": self.step,
-            "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "averages": {name: vars(average) for name, average in self.averages.items()},
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self.seconds = state["step"], state["seconds"]
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
         self.network.load_state_dict(state["network"])
         fused = [group["fused"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, fused, strict=True):
             group["fused"] = own  # the run may go on elsewhere
-        self.averages = {name: Average(**a) for name, a in state["averages"].items()}
-
-    def steps(
-        self, path: Path, log: MetricsLog, offset: int, stop: StopSignal
-    ) -> Generator[None, None, int | None]:
-        """Trains to the end, or until SIGINT or SIGTERM; each step is taken when it is asked for.
-
-        Args:
-            path: of the checkpoint, written after every epoch and before leaving.
-            log: gets a row per epoch.
-            offset: steps of the seeds before this one, for the log.
-            stop: tells of signals.
-
-        Returns:
-            The signal that stopped the training, or None.
-
-        Raises:
-            InputError: if the loss is not finite any more.
-        """
-        main = self.processes.is_main
-        self.network.train()
-        bar = tqdm(
-            total=self.total_steps, initial=self.step, unit="step",
-            desc=f"{path.parent.name}, seed {self.seed}",
-            disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
-        )  # fmt: skip
-        start = time.perf_counter() - self.seconds
-        with bar:
-            while self.step < self.total_steps:
-                lr = self.lr()
-                self.advance()
-                epoch, rest = divmod(self.step, self.batches.steps_per_epoch)
-                bar.update()
-                if rest and self.step % self._look_every:
-                    yield
-                    continue
-                stopped = self.look(stop.received is not None)
-                self.seconds = time.perf_counter() - start
-                means = {name: average.mean for name, average in self.averages.items()}
-                bar.set_postfix_str(
-                    f"loss {means['loss']:.3f}, train {100 * means['train_accuracy']:.1f}%, "
-                    f"lr {lr:.3g}",
-                    refresh=False,
-                )
-                if not rest:
-                    row = {"step": offset + self.step, "seed": self.seed, "epoch": epoch, **means}
-                    row |= {"lr": lr, "seconds": self.seconds}
-                    self.averages = {name: Average() for name in means}
-                    if main:
-                        log.append(row)
-                if main and (stopped or not rest):
-                    checkpoint.save(path, self.state())
-                if stopped:
-                    return stop.received or 15
-                yield
-        return None
 
 
 @contextmanager

@@ -175,6 +175,8 @@ def run_script(main: Callable[[], None]) -> None:
     except OSError as error:
         _leave(describe(error))
     except Stopped as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(stop)
         sys.exit(128 + stop.received)
     except KeyboardInterrupt:
         sys.exit(130)

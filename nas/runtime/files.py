@@ -5,7 +5,8 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,37 @@ CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
 
 
-def make_folder(path: Path, *, exact: bool) -> Path:
-    """Makes a new folder and returns it.
+def make_folder(
+    path: Path,
+    *,
+    exact: bool,
+    config: dict[str, Any],
+    fill: Callable[[Path], Any] = lambda folder: None,
+) -> Path:
+    """Makes the folder of a run, whole or not at all, and returns it.
 
     Args:
         exact: whether it must be `path`; otherwise `path-2`, `path-3`, … where that is taken.
+        config: the settings, as JSON values.
+        fill: writes what else it holds from the beginning into the folder that it is given.
 
     Raises:
         InputError: if it exists and `exact` is set.
     """
-    candidate, number = path, 1
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-        except FileExistsError:
+    draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    draft.mkdir(parents=True)
+    try:
+        write_json(draft / CONFIG, config)
+        fill(draft)
+        candidate, number = path, 1
+        while candidate.exists():
             if exact:
                 refuse_existing(path)
             number += 1
             candidate = path.with_name(f"{path.name}-{number}")
-        else:
-            return candidate
+        return draft.rename(candidate)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def refuse_existing(path: Path) -> None:

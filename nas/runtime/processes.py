@@ -195,11 +195,16 @@ class Stopped(Exception):
 
     Attributes:
         received: the number of the signal.
+        at: where it has stopped, e.g. "step 7".
     """
 
-    def __init__(self, received: int) -> None:
-        super().__init__(f"stopped by signal {received}")
-        self.received = received
+    def __init__(self, received: int, at: str, again: str) -> None:
+        """
+        Args:
+            again: how to go on, e.g. `--resume runs/x`.
+        """
+        super().__init__(f"stopped at {at}; go on with {again}")
+        self.received, self.at = received, at
 
 
 class StopSignal:

@@ -10,6 +10,7 @@ ticket. Beside each stands a control with the same weights removed and new initi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,7 +20,9 @@ from cells.chain import Chain
 from nas.data.batches import RunBatches
 from nas.data.examples import Task
 from nas.objective.terms import Terms
-from nas.optim.loop import Loop
+from nas.optim.search import Search
+from nas.runtime import checkpoint, loop
+from nas.runtime.files import CHECKPOINT
 from nas.runtime.processes import Processes
 from nas.runtime.settings import Between, Count, DeviceConfig, NotNegative, Positive
 from nas.runtime.streams import stream
@@ -114,8 +117,8 @@ class TicketProblem:
         return Terms(nll.mean(), nll.mean(), nll.new_zeros(0), zero, zero, zero, nll.sum(), zero)
 
 
-class TicketTraining(Loop):
-    """One training of all networks."""
+class TicketTraining(Search):
+    """One training of all networks: a round."""
 
     problem: TicketProblem
 
@@ -128,6 +131,15 @@ class TicketTraining(Loop):
 
     def postfix(self) -> str:
         return f"loss {self.averages['train_loss'].mean:.3f}" if self.averages else ""
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"tables": [table.detach() for table in self.problem.tables]}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        for table, former in zip(self.problem.tables, state["tables"], strict=True):
+            table.copy_(former)
 
 
 def smallest_removed(
@@ -157,13 +169,20 @@ def smallest_removed(
 
 
 def lottery(
-    config: LotteryConfig, task: Task, processes: Processes
+    config: LotteryConfig, task: Task, processes: Processes, folder: Path
 ) -> list[dict[str, list[float] | float]]:
     """Trains, prunes and rewinds, round by round, tickets and controls side by side.
+
+    Args:
+        folder: where each round has a folder of its own; rounds that lie there are gone on with.
 
     Returns:
         One row per round: `remaining` share of the weights, and, by run, `ticket` and `control`,
         accuracies on the test part, or errors of a regression.
+
+    Raises:
+        InputError: if a checkpoint is damaged, or a loss is not finite any more.
+        Stopped: on SIGINT or SIGTERM, after saving.
     """
     chain = Chain.parse(config.layers, task.input_shape, task.outputs)
     seeds = range(config.seed, config.seed + config.runs)
@@ -183,9 +202,11 @@ def lottery(
         problem = TicketProblem(
             config, task, chain, [*seeds, *seeds], start, masks, processes.device
         )
-        training = TicketTraining(config, problem, processes)
-        while training.step < problem.total_steps:
-            training.advance()
+        training, path = TicketTraining(config, problem, processes), folder / f"round-{number}"
+        path.mkdir(exist_ok=True)
+        if checkpoint.exists(path / CHECKPOINT):
+            training.restore(checkpoint.load(path / CHECKPOINT))
+        loop.run(training, path, f"round {number} of {config.rounds}")
         tables = [table.detach() for table in problem.tables]
         found = quality(task, chain, problem.masked(tables), test).tolist()
         weights = sum(mask[0, :, :-1].sum() for mask in problem.masks)

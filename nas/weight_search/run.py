@@ -10,6 +10,7 @@ from cells.chain import MLP
 from nas.data.examples import Task
 from nas.optim.kind import SearchKind
 from nas.reports.style import plain_axes, save_picture
+from nas.runtime import loop
 from nas.runtime.files import write_csv
 from nas.runtime.processes import Processes
 from nas.runtime.settings import read_settings
@@ -110,7 +111,7 @@ def begin(
 
 def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
     """Runs a search to its end and reports it."""
-    searcher.run_or_stop(folder, folder)
+    loop.run(searcher, folder)
     searcher.processes.in_main(lambda: report(searcher, folder))
 
 

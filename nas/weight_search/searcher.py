@@ -20,8 +20,7 @@ from torch import Tensor
 
 from nas.data.examples import Task
 from nas.optim.best_response import hypergradient
-from nas.optim.loop import Loop
-from nas.runtime.metrics import Average
+from nas.optim.search import Search
 from nas.runtime.processes import Processes
 from nas.weight_search.config import WeightConfig
 from nas.weight_search.problem import WeightProblem, WeightSample
@@ -33,7 +32,7 @@ LAM_RATE = 0.02
 """Learning rate (Adam) of a learned log λ at the start; it falls as that of the weights does."""
 
 
-class WeightSearcher(Loop):
+class WeightSearcher(Search):
     """The search of one `WeightConfig`."""
 
     problem: WeightProblem
@@ -81,7 +80,7 @@ class WeightSearcher(Loop):
         self.check_finite(losses.sum(), (grads,))
         rate = LAM_RATE * self.w_lr() / config.w_lr
         problem.descent.move(grads, rate / problem.log_width)
-        self.averages.setdefault("val_nll", Average()).add(float(losses.mean()))
+        self.add("val_nll", float(losses.mean()))
 
     @torch.no_grad()
     def ends(self) -> dict[str, list[float]]:

@@ -1,30 +1,24 @@
-"""The loop of every search: weights moved along their bound, step by step, until the end.
+"""A step of every search: weights moved along their bound.
 
 What is searched, and what else moves at a step, is told by a subclass.
 """
 
 import math
-import sys
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from cells.errors import InputError
 from nas.objective.terms import Terms
-from nas.runtime import checkpoint
-from nas.runtime.files import CHECKPOINT
-from nas.runtime.metrics import Average, MetricsLog
-from nas.runtime.processes import Processes, Stopped, StopSignal
+from nas.runtime.loop import Training
+from nas.runtime.processes import Processes
 
 
-class LoopConfig(Protocol):
-    """The settings that the loop itself reads."""
+class StepConfig(Protocol):
+    """The settings that a step itself reads."""
 
     @property
     def costs(self) -> tuple[str, ...]:
@@ -54,7 +48,7 @@ class Objective(Protocol):
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """What the loop moves."""
+        """What the search moves."""
 
     @property
     def arch(self) -> tuple[Tensor, ...]:
@@ -76,36 +70,31 @@ class Gradient(NamedTuple):
     """One for each weight, averaged over processes; None for a weight that no loss uses."""
 
 
-class Loop(ABC):
-    """One search: everything that its checkpoint holds, and the loop that moves it.
+class Search(Training):
+    """One search.
 
     Attributes:
-        config: the settings.
         problem: what is optimised.
         w_optimizer: moves the weights; a group's learning rate is multiplied by its `scale`.
-        step: finished steps.
     """
+
+    config: StepConfig
 
     def __init__(
         self,
-        config: LoopConfig,
+        config: StepConfig,
         processes: Processes,
         problem: Objective,
         w_optimizer: torch.optim.Optimizer,
     ) -> None:
-        self.config = config
-        self.processes = processes
+        super().__init__(config, processes, problem.steps_per_epoch, problem.total_steps)
         self.problem = problem
         self.w_optimizer = w_optimizer
-        self.step = 0
-        self.averages: dict[str, Average] = {}
 
     def w_lr(self) -> float:
         """Learning rate of the weights at the present step: a cosine."""
         low, high = self.config.w_lr_min, self.config.w_lr
-        return (
-            low + (high - low) * (1 + math.cos(math.pi * self.step / self.problem.total_steps)) / 2
-        )
+        return low + (high - low) * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2
 
     def weight_gradient(self, train: Any) -> Gradient:
         """The gradient of the training bound with respect to the weights."""
@@ -182,106 +171,28 @@ class Loop(ABC):
         values |= {f"cost_{n}": c for n, c in zip(self.config.costs, terms.costs, strict=True)}
         (means,) = self.processes.average([torch.stack(list(values.values()))])
         for name, value in zip(values, means.tolist(), strict=True):
-            self.averages.setdefault(f"{half}_{name}", Average()).add(value)
+            self.add(f"{half}_{name}", value)
 
     @abstractmethod
     def ends(self) -> dict[str, list[float]]:
         """Figures at the lowest and the highest λ, for the log."""
 
-    @abstractmethod
-    def postfix(self) -> str:
-        """What the progress bar says."""
-
-    def end_epoch(self) -> None:  # noqa: B027, most have nothing to do
-        """Whatever changes only from epoch to epoch."""
-
-    def row(self, seconds: float) -> dict[str, Any]:
-        """What is logged at the end of an epoch."""
-        means = {name: average.mean for name, average in sorted(self.averages.items())}
-        epoch = self.step // self.problem.steps_per_epoch
+    def row(self) -> dict[str, Any]:
+        """See `Training`; `seconds` are those of the epoch."""
         return {
-            "step": self.step, "epoch": epoch, **means, **self.ends(),
-            "w_lr": self.w_lr(), "seconds": round(seconds, 3),
+            "step": self.step, "epoch": self.step // self.steps_per_epoch,
+            **dict(sorted(self.means().items())), **self.ends(),
+            "w_lr": self.w_lr(), "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
+    def end_epoch(self) -> dict[str, Any]:
+        row = super().end_epoch()
+        self.seconds = 0.0
+        return row
+
     def state(self) -> dict[str, Any]:
-        """The checkpoint: with the configuration, all that the rest of the run depends on."""
-        return {
-            "config": self.config.to_dict(),
-            "step": self.step,
-            "w_optimizer": self.w_optimizer.state_dict(),
-            "averages": {name: vars(average) for name, average in self.averages.items()},
-        }
+        return super().state() | {"w_optimizer": self.w_optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on where `state` was taken."""
-        self.step = state["step"]
+        super().restore(state)
         self.w_optimizer.load_state_dict(state["w_optimizer"])
-        self.averages = {name: Average(**a) for name, a in state["averages"].items()}
-
-    # ---------------------------------------------------------------- the run
-
-    def run(self, folder: Path, *, show: bool = True) -> int | None:
-        """Searches to the end, or until SIGINT or SIGTERM.
-
-        Writes `metrics.jsonl` and a checkpoint after every epoch and before leaving.
-
-        Args:
-            show: show progress.
-
-        Returns:
-            The signal that stopped the search, or None.
-
-        Raises:
-            InputError: if the loss is not finite any more.
-        """
-        log = MetricsLog(folder / "metrics.jsonl")
-        main = self.processes.is_main
-        if main:
-            log.keep(self.step)
-        bar = tqdm(
-            total=self.problem.total_steps,
-            initial=self.step,
-            unit="step",
-            disable=not (main and show),
-            mininterval=0.2 if sys.stderr.isatty() else 20,
-        )
-        start = time.perf_counter()
-        with bar, StopSignal() as stop:
-            while self.step < self.problem.total_steps:
-                self.advance()
-                bar.update()
-                if self.step % max(1, self.problem.steps_per_epoch // 10) == 0:
-                    bar.set_postfix_str(self.postfix(), refresh=False)
-                stopped = self.processes.any_process(stop.received is not None)
-                epoch_ends = self.step % self.problem.steps_per_epoch == 0
-                if epoch_ends:
-                    self.end_epoch()
-                    row = self.row(time.perf_counter() - start)
-                    self.averages = {}
-                    if main:
-                        log.append(row)
-                    start = time.perf_counter()
-                if main and (epoch_ends or stopped):
-                    checkpoint.save(folder / CHECKPOINT, self.state())
-                if stopped:
-                    return stop.received or 15
-        return None
-
-    def run_or_stop(self, folder: Path, run: Path) -> None:
-        """Runs to the end, see `run`, and says how to go on where a signal stops it.
-
-        Args:
-            folder: of this search.
-            run: of the whole run, which goes on.
-
-        Raises:
-            Stopped: after a signal.
-        """
-        received = self.run(folder)
-        if received is None:
-            return
-        if self.processes.is_main:
-            which = "" if folder == run else f" of {folder}"
-            print(f"stopped at step {self.step}{which}; go on with --resume {run}")
-        raise Stopped(received)
