@@ -1,7 +1,9 @@
 """What every test shares: one thread, so that numbers repeat, and the way to real data."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,39 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
         return data_root / name
 
     return find
+
+
+@pytest.fixture
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., AbstractContextManager[pytest.ExceptionInfo[Any]]]:
+    """`with interrupted(Trainer, 7, signal.SIGTERM):` sends a signal during the 7th step.
+
+    The step may be of any `Trainer`. Without a signal the step is never made, nor is anything
+    after it, as when the process is killed.
+    """
+    from nas.runtime.processes import Stopped
+
+    @contextmanager
+    def stop(
+        kind: Any, step: int, number: signal.Signals | None = None
+    ) -> Iterator[pytest.ExceptionInfo[Any]]:
+        advance, calls = kind.advance, iter(range(1, 10_000))
+
+        def counted(training: Any) -> None:
+            if next(calls) == step:
+                if number is None:
+                    raise MemoryError
+                signal.raise_signal(number)
+            advance(training)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "advance", counted)
+            with pytest.raises(MemoryError if number is None else Stopped) as caught:
+                yield caught
+        assert number is None or caught.value.received == number
+
+    return stop
 
 
 @pytest.fixture(scope="session")

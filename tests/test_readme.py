@@ -78,7 +78,7 @@ def test_command(
         for job in jobs:
             started.append(job.config)
             assert job.folder is not None
-            write_json(make_folder(job.folder, exact=True) / "result.json", result)
+            write_json(make_folder(job.folder, exact=True, config={}) / "result.json", result)
             yield job, result
 
     monkeypatch.setattr(

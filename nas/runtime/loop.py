@@ -179,6 +179,6 @@ def drive(waiting: Iterator[tuple[Key, Iterator[None]]], at_once: int = 1) -> It
         except StopIteration:
             yield key
         except Stopped as stop:
-            stopped = stop
+            stopped = stopped or stop
     if stopped is not None:
         raise stopped

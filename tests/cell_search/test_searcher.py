@@ -27,7 +27,7 @@ from nas.data.datasets import ImageData, load_data
 from nas.hypernets.forms import HYPERNETS, Hypernet
 from nas.objective.terms import StepInputs, Terms
 from nas.run import search
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, loop
 from nas.runtime.processes import Processes
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -536,7 +536,7 @@ def test_the_log_holds_means_over_each_epoch(
 
     monkeypatch.setattr(Searcher, "note", record)
     searcher = make(digits, batch_size=128, epochs=3, warmup_epochs=1, costs=("flops", "params"))
-    assert searcher.run(tmp_path) is None
+    loop.run(searcher, tmp_path)
     rows = log_of(tmp_path)
     assert [(row["step"], row["epoch"]) for row in rows] == [(5, 1), (10, 2), (15, 3)]
     assert len(seen["train"]) == 15 and len(seen["val"]) == 10
@@ -563,7 +563,7 @@ def test_the_gibbs_form_is_told_what_operations_cost_by_now(
     changes = {"weights": "gaussian", "costs": ("kl",), "hypernet": "gibbs", "batch_size": 256}
     searcher = make(digits, **changes, epochs=1, prior_variance=0.01, w_lr=0.1)
     before = searcher.hypernet.costs.clone()
-    searcher.run(tmp_path)
+    loop.run(searcher, tmp_path)
     table = searcher.problem.kl_table().table
     table = table - table.amin(dim=1, keepdim=True)
     torch.testing.assert_close(searcher.hypernet.costs[0].double(), table / table.max())

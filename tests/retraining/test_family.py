@@ -2,17 +2,30 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cells.errors import InputError
 from nas.commands.family import command
 from nas.reports.report import read_rows
 from nas.retraining.family import retrain_family, spread
+from nas.retraining.trainer import Trainer
+from nas.runtime.metrics import MetricsLog
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = ["--epochs", "1", "--warmup-epochs", "0", "--device", "cpu"]
+# Two cells of two seeds each, in two epochs of five steps.
+FOUR = ["--cells", "2", "--seeds", "0", "3", "--batch-size", "256", "--epochs", "2", *OPTIONS[2:]]
 
 
 def rows(*costs: float, dominated: tuple[float, ...] = ()) -> list[dict[str, object]]:
@@ -83,6 +96,81 @@ def test_a_family_is_retrained_once(
         retrain_family(run, 2, ["--epochs", "2", *OPTIONS[2:]])
     again = retrain_family(run, 2, OPTIONS)
     assert again == results
+
+
+@pytest.fixture(scope="module")
+def whole(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A family that nothing interrupted."""
+    run = shutil.copytree(run_folder, tmp_path_factory.mktemp("family") / "run")
+    command([str(run), *FOUR])
+    return Path(run)
+
+
+def assert_same_family(run: Path, other: Path) -> None:
+    """Bit by bit, but for times."""
+    names = [
+        sorted(str(p.relative_to(f)) for p in f.glob("retrained/[!.]*/*")) for f in (run, other)
+    ]
+    assert names[0] == names[1] and len(names[0]) > 20
+    for name in names[0]:
+        found, expected = run / name, other / name
+        if name.endswith(".safetensors"):
+            networks = load_file(found), load_file(expected)
+            assert networks[0].keys() == networks[1].keys()
+            assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])
+        elif name.endswith("result.json"):
+            results = [json.loads(path.read_text()) for path in (found, expected)]
+            assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+        elif name.endswith("metrics.jsonl"):
+            logs = [MetricsLog(path).read() for path in (found, expected)]
+            assert len(logs[0]) == 4
+            assert [r | {"seconds": 0} for r in logs[0]] == [r | {"seconds": 0} for r in logs[1]]
+    tables = []
+    for folder in (run, other):
+        with open(folder / "retrained.csv", newline="") as file:
+            tables.append([row | {"seconds": ""} for row in csv.DictReader(file)])
+    assert tables[0] == tables[1]
+
+
+def test_an_interrupted_family_goes_on_with_the_same_command(
+    run: Path, whole: Path, interrupted: Any
+) -> None:
+    """In the middle of an epoch, of the second seed, of the second cell; at the very end."""
+    args = [str(run), *FOUR]
+    with interrupted(Trainer, 3, signal.SIGINT) as stopped:
+        command(args)
+    (folder,) = (run / "retrained").iterdir()
+    message = f"stopped at step 3 of {folder.name}, seed 0; go on with the same command"
+    assert str(stopped.value) == message
+    for step, number in ((7 + 8, None), (5 + 1, signal.SIGTERM), (9 + 10, signal.SIGTERM)):
+        with interrupted(Trainer, step, number):
+            command(args)
+    assert not (run / "retrained.csv").exists()
+    command(args)
+    assert_same_family(run, whole)
+
+
+def test_a_killed_family_goes_on_with_the_same_command(run: Path, whole: Path) -> None:
+    """At whatever moment of the second cell."""
+    args = [str(run), *FOUR]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", "family", *args],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while len(list((run / "retrained").glob("[!.]*/config.json"))) < 2:
+            assert process.poll() is None, "the family ended before its second cell"
+            time.sleep(0.01)
+        process.kill()
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(list((run / "retrained").glob("*/result.json"))) == 1
+    command(args)
+    assert_same_family(run, whole)
 
 
 @pytest.mark.parametrize(

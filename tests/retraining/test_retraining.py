@@ -42,7 +42,7 @@ from nas.retraining.run import Job, measure_costs, read_state, retrain, retrain_
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint
 from nas.runtime.files import write_json
-from nas.runtime.processes import Processes, Stopped
+from nas.runtime.processes import Processes
 from nas.weights.gaussian import to_gaussian
 from nas.weights.kernels import to_generated
 
@@ -172,55 +172,33 @@ def test_published_sizes(name: str, millions: float, params: int | None) -> None
 # ---------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize("step", [1, 7, 15])
-@pytest.mark.parametrize("gently", [True, False])
+@pytest.mark.parametrize(
+    ("step", "number", "at_once", "saved"),
+    [
+        (2, None, 1, (0,)),
+        (7, signal.SIGTERM, 1, (7,)),
+        (15, None, 1, (10, 0)),
+        (13, signal.SIGTERM, 2, (7, 7)),  # in the second epoch of both
+    ],
+)
 def test_an_interrupted_run_ends_bitwise_the_same(
-    finished: Path, step: int, gently: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Gently: by SIGTERM, after which it saves; else at once, after which it redoes the epoch."""
-    advance, calls = Trainer.advance, iter(range(1, 100))
-
-    def interrupted(self: Trainer) -> None:
-        if next(calls) == step:
-            if not gently:
-                raise MemoryError
-            os.kill(os.getpid(), signal.SIGTERM)
-        advance(self)
-
+    finished: Path, step: int, number: signal.Signals | None, at_once: int, saved: tuple[int, ...],
+    tmp_path: Path, interrupted: Any,
+) -> None:  # fmt: skip
+    """By a signal, after which it saves, or at once, after which it redoes the epoch."""
     config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises((Stopped, MemoryError)) as caught:
-        patch.setattr(Trainer, "advance", interrupted)
-        retrain(config, folder)
-    assert not gently or caught.value.received == signal.SIGTERM
+    with interrupted(Trainer, step, number):
+        retrain(config, folder, at_once=at_once)
     assert not (folder / "result.json").exists()
-    retrain(read_retraining(folder), folder, resume=True)
-    assert_same_networks(folder, finished)
-    assert rows(folder) == rows(finished)
-    result, expected = (read_json(path / "result.json") for path in (folder, finished))
-    assert result | {"seconds": None} == expected | {"seconds": None}
-
-
-def test_seeds_side_by_side_are_interrupted_and_end_bitwise_the_same(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    advance, calls = Trainer.advance, iter(range(1, 100))
-
-    def interrupted(self: Trainer) -> None:
-        if next(calls) == 13:  # in the second epoch of both
-            os.kill(os.getpid(), signal.SIGTERM)
-        advance(self)
-
-    config, folder = replace(TINY, seeds=(0, 3)), tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Trainer, "advance", interrupted)
-        list(retrain_each([Job(config, folder)], at_once=2))
-    states = [checkpoint.load(folder / f"checkpoint-seed-{seed}.pt") for seed in (0, 3)]
-    assert [state["step"] for state in states] == [7, 7]
+    states = (read_state(folder, seed, read_retraining(folder)) for seed in (0, 3))
+    assert tuple(state["step"] for state in states if state) == saved
     again = Job(read_retraining(folder), folder, resume=True)
-    ((job, result),) = retrain_each([again], at_once=2)
+    ((job, result),) = retrain_each([again], at_once=at_once)
     assert job is again and result == read_json(folder / "result.json")
     assert_same_networks(folder, finished)
     assert sorted(rows(folder), key=lambda row: row["step"]) == rows(finished)
+    expected = read_json(finished / "result.json")
+    assert result | {"seconds": None} == expected | {"seconds": None}
 
 
 def test_jobs_come_as_they_are_done(tmp_path: Path) -> None:
@@ -394,9 +372,9 @@ def test_a_run_goes_on_where_there_is_no_gpu(tmp_path: Path) -> None:
     config, folder = replace(TINY, drop_path=0.0, device="cuda"), tmp_path / "run"
     retrain(config, folder)
     trainer = make(config, load_data("digits", Path(".")))
-    trainer._restore(checkpoint.load(folder / "checkpoint-seed-0.pt"))
+    trainer.restore(checkpoint.load(folder / "checkpoint-seed-0.pt"))
     trainer.advance()
-    trainer.look(False)
+    trainer.look()
     assert math.isfinite(trainer.averages["loss"].mean)
 
 

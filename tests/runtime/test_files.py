@@ -21,23 +21,39 @@ from nas.runtime.settings import FREE
 
 def test_a_folder_is_made_with_its_parents(tmp_path) -> None:
     path = tmp_path / "a" / "b" / "run"
-    assert make_folder(path, exact=True) == path
+    assert make_folder(path, exact=True, config={}) == path
     assert path.is_dir()
+
+
+def test_a_folder_appears_with_all_that_it_begins_with_or_not_at_all(tmp_path) -> None:
+    def fill(draft: Path) -> None:
+        assert not (tmp_path / "run").exists()
+        (draft / "genotype.json").write_text("{}")
+
+    def fail(draft: Path) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        make_folder(tmp_path / "run", exact=True, config={}, fill=fail)
+    assert list(tmp_path.iterdir()) == []
+    path = make_folder(tmp_path / "run", exact=True, config={"lr": 0.1}, fill=fill)
+    assert sorted(p.name for p in path.iterdir()) == ["config.json", "genotype.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_taken_name_is_counted_up(tmp_path) -> None:
     path = tmp_path / "run"
-    made = [make_folder(path, exact=False) for _ in range(3)]
+    made = [make_folder(path, exact=False, config={}) for _ in range(3)]
     assert [folder.name for folder in made] == ["run", "run-2", "run-3"]
     (tmp_path / "run-4").write_text("a file counts, too")
-    assert make_folder(path, exact=False).name == "run-5"
+    assert make_folder(path, exact=False, config={}).name == "run-5"
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_an_exact_name_that_is_taken_is_refused(tmp_path, kind) -> None:
     path = tmp_path / "run"
     path.mkdir() if kind == "folder" else path.write_text("mine")
-    for refuse in (lambda: make_folder(path, exact=True), lambda: refuse_existing(path)):
+    for refuse in (lambda: make_folder(path, exact=True, config={}), lambda: refuse_existing(path)):
         with pytest.raises(InputError) as error:
             refuse()
         assert str(error.value) == (

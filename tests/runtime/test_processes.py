@@ -16,7 +16,7 @@ import torch
 from cells.errors import InputError
 from nas.runtime.commandline import run_script
 from nas.runtime.files import write_atomically
-from nas.runtime.processes import Processes, StopSignal, has_bfloat16, start_processes
+from nas.runtime.processes import Processes, Stopped, StopSignal, has_bfloat16, start_processes
 from nas.runtime.streams import stream
 
 TORCHRUN_SCRIPT = """
@@ -229,6 +229,9 @@ def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    def stopped() -> None:
+        raise Stopped(signal.SIGTERM, "step 7", "--resume runs/x")
+
     def fault() -> None:
         raise ZeroDivisionError
 
@@ -236,6 +239,10 @@ def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
         run_script(interrupt)
     assert leaving.value.code == 130
     assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit) as leaving:
+        run_script(stopped)
+    assert leaving.value.code == 128 + 15
+    assert capsys.readouterr() == ("stopped at step 7; go on with --resume runs/x\n", "")
     with pytest.raises(ZeroDivisionError):
         run_script(fault)
 

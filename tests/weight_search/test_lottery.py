@@ -1,8 +1,10 @@
 """Lottery tickets: what is removed, what is rewound, what the command leaves."""
 
 import csv
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,15 @@ import torch
 from cells.errors import InputError
 from nas.commands.lottery import command
 from nas.data.examples import load_task
+from nas.runtime import checkpoint
 from nas.runtime.processes import Processes
-from nas.weight_search.lottery import LotteryConfig, TicketProblem, lottery, smallest_removed
+from nas.weight_search.lottery import (
+    LotteryConfig,
+    TicketProblem,
+    TicketTraining,
+    lottery,
+    smallest_removed,
+)
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 CONFIG = LotteryConfig(
@@ -36,7 +45,9 @@ def test_each_round_removes_a_share_of_what_is_left() -> None:
         assert all(bool((mask[..., -1] == 1).all()) for mask in masks)  # biases stay
 
 
-def test_what_stays_goes_back_to_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stays_goes_back_to_where_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     starts: list[list[torch.Tensor]] = []
     make = TicketProblem.__init__
 
@@ -45,7 +56,8 @@ def test_what_stays_goes_back_to_where_it_began(monkeypatch: pytest.MonkeyPatch)
         starts.append([table.detach().clone() for table in self.tables])
 
     monkeypatch.setattr(TicketProblem, "__init__", record)
-    rows = lottery(replace(CONFIG, epochs=1), load_task("digits", Path("data")), ALONE)
+    task = load_task("digits", Path("data"))
+    rows = lottery(replace(CONFIG, epochs=1), task, ALONE, tmp_path)
     assert len(starts) == len(rows) == 4
     for later in starts[1:]:
         assert all(torch.equal(a, b) for a, b in zip(later, starts[0], strict=True))
@@ -67,8 +79,33 @@ def test_tickets_beat_controls(
     ticket, control = (sum(rows[-1][i:j]) / 2 for i, j in ((1, 3), (3, 5)))
     assert ticket > control + 0.05 and rows[0][1] > 0.85
     assert "12.5" in capsys.readouterr().out
-    with pytest.raises(InputError, match="exists"):
-        command([*options.split(), "--out", str(out)])
+    table = (out / "lottery.csv").read_bytes()
+    command([*options.split(), "--out", str(out)])  # nothing is left to do
+    assert (out / "lottery.csv").read_bytes() == table
+    with pytest.raises(InputError, match="another configuration: layers was"):
+        command(["--data", "digits", "--out", str(out)])
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="mine exists and is no lottery: choose another --out"):
+        command(["--data", "digits", "--out", str(tmp_path / "mine")])
+
+
+def test_an_interrupted_lottery_ends_bitwise_the_same(tmp_path: Path, interrupted: Any) -> None:
+    options = "--data digits --layers 8 --rounds 2 --epochs 2 --runs 2 --batch-size 256"
+    args = [*options.split(), "--device", "cpu", "--out"]
+    whole, halved = str(tmp_path / "whole"), str(tmp_path / "halved")
+    command([*args, whole])
+    for step, number in ((3, None), (5, signal.SIGINT), (16, signal.SIGTERM)):
+        with interrupted(TicketTraining, step, number) as stopped:
+            command([*args, halved])
+        assert number is None or str(stopped.value).endswith("; go on with the same command")
+        assert not (tmp_path / "halved" / "lottery.csv").exists()
+    command([*args, halved])
+    tables = [(Path(out) / "lottery.csv").read_bytes() for out in (halved, whole)]
+    assert tables[0] == tables[1]
+    for number in range(3):
+        path = Path(f"round-{number}") / "checkpoint.pt"
+        ours, wanted = (checkpoint.load(Path(out) / path)["tables"] for out in (halved, whole))
+        assert all(torch.equal(one, other) for one, other in zip(ours, wanted, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,23 +165,10 @@ def tables(folder: Path) -> dict[str, Tensor]:
     return checkpoint.load(folder / "checkpoint.pt")["hypernet"]
 
 
-def test_an_interrupted_search_goes_on_to_the_same_end(
-    digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_search_goes_on_to_the_same_end(tmp_path: Path, interrupted: Any) -> None:
     search(CONFIG, tmp_path / "whole")
-    advance, count = WeightSearcher.advance, 0
-
-    def stop_in_the_second_epoch(self: WeightSearcher) -> None:
-        nonlocal count
-        advance(self)
-        count += 1
-        if count == 7:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(WeightSearcher, "advance", stop_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(WeightSearcher, 8):
         search(CONFIG, tmp_path / "halved")
-    monkeypatch.setattr(WeightSearcher, "advance", advance)
     state = checkpoint.load(tmp_path / "halved" / "checkpoint.pt")
     assert 0 < state["step"] < 10
     search(CONFIG, tmp_path / "halved", state=state)
