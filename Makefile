@@ -5,6 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
+# Where it is set, each process compiles PyTorch's own sources anew: 10 s to 20 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifndef RUN
 RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)

@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +45,7 @@ from nas.runtime.processes import Processes
 from nas.weights.gaussian import to_gaussian
 from nas.weights.kernels import to_generated
 
-ROOT = Path(__file__).parents[2]
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
-DEAD_END = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 TINY = RetrainConfig(
@@ -609,41 +606,3 @@ def test_errors_take_one_line(
     assert caught.value.code == 2
     assert len(lines) == 1 and message in lines[0]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_two_processes_are_refused_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(ROOT / "retrain.py"), "--genotype", CELL, *OPTIONS.split()]
-    command += ["--warmup-epochs", "0", "--out", "taken"]
-    (tmp_path / "taken").mkdir()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode != 0
-    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
-        "error: taken exists: choose another --out, or go on with --resume taken"
-    ]
-    for trace in ("InputError", "RuntimeError", "DistBackendError"):
-        assert trace not in done.stderr
-
-
-def test_two_processes_make_one_run(tmp_path: Path) -> None:
-    """With a cell in which some weights have no way to the output, which DDP has to bear."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(ROOT / "retrain.py"), "--genotype", DEAD_END, *OPTIONS.split()]
-    command += ["--warmup-epochs", "0", "--seeds", "0", "1"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder,) = (tmp_path / "runs").iterdir()
-    result = read_json(folder / "result.json")
-    assert result["machine"]["processes"] == 2
-    assert done.stdout.count("test accuracy") == 1
-    assert [row["step"] for row in rows(folder)] == [5, 10]
-    assert {path.name for path in folder.glob("model*")} == {
-        "model.safetensors",
-        "model-seed-1.safetensors",
-    }

@@ -4,8 +4,6 @@ import errno
 import os
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,53 +16,6 @@ from nas.runtime.commandline import run_script
 from nas.runtime.files import write_atomically
 from nas.runtime.processes import Processes, Stopped, StopSignal, has_bfloat16, start_processes
 from nas.runtime.streams import stream
-
-TORCHRUN_SCRIPT = """
-import sys, torch
-from cells.errors import InputError
-from nas.runtime.processes import start_processes, stop_processes
-
-processes = start_processes("cpu")
-rank = processes.rank
-tensors = [
-    torch.full((2, 3), 1.0 + rank),
-    torch.tensor(1e-17 + rank, dtype=torch.float64),
-    torch.tensor([[4.0], [8.0]], dtype=torch.bfloat16).T * (1 + 2 * rank),
-]
-def attempt(method, action):
-    try:
-        return method(action)
-    except InputError as error:
-        return f"refused: {error}"
-
-def refuse():
-    raise InputError("no such λ")
-
-def fail_in(which):
-    def run():
-        if rank == which:
-            open("no/such/file")
-        return rank
-    return run
-
-results = {
-    "in_main": [
-        attempt(processes.in_main, run) for run in (lambda: "done", refuse, fail_in(0), fail_in(1))
-    ],
-    "main_first": [
-        attempt(processes.main_first, run) for run in (refuse, fail_in(0), fail_in(1), fail_in(2))
-    ],
-    "rank": rank,
-    "world": processes.world,
-    "is_main": processes.is_main,
-    "average": list(processes.average(tensors)),
-    "none": processes.average([]),
-    "any": [processes.any_process(flag) for flag in (False, rank == 1, True)],
-}
-processes.barrier()
-torch.save(results, f"{sys.argv[1]}/{rank}.pt")
-stop_processes()
-"""
 
 
 @contextmanager
@@ -131,34 +82,6 @@ def test_one_process_needs_no_group() -> None:
     assert [processes.any_process(flag) for flag in (False, True)] == [False, True]
     processes.barrier()
     assert processes.is_main and not torch.distributed.is_initialized()
-
-
-def test_two_processes_average(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(TORCHRUN_SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    subprocess.run(
-        [*command, "--nproc_per_node=2", str(script), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    for rank in (0, 1):
-        results = torch.load(tmp_path / f"{rank}.pt")
-        assert (results["rank"], results["world"]) == (rank, 2)
-        assert results["is_main"] == (rank == 0)
-        assert results["none"] == ()
-        assert results["any"] == [False, True, True]
-        absent = "refused: No such file or directory: no/such/file: check the path"
-        refused = ["refused: no such λ", absent]
-        done = ["done", *refused, 0] if rank == 0 else [None, *refused, None]
-        assert results["in_main"] == done
-        assert results["main_first"] == [*refused, absent, rank]
-        wide, double, half = results["average"]
-        assert torch.equal(wide, torch.full((2, 3), 1.5))
-        assert double.dtype == torch.float64 and double.shape == () and double.item() == 0.5
-        assert torch.equal(half, torch.tensor([[8.0, 16.0]], dtype=torch.bfloat16))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
