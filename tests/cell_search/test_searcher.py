@@ -85,26 +85,34 @@ def check_one_step(searcher: Searcher) -> None:
     assert all(math.isfinite(x) for values in searcher.ends().values() for x in values)
 
 
-@pytest.mark.parametrize("relax", RELAXATIONS)
-@pytest.mark.parametrize("hypernet", HYPERNETS)
-def test_every_hypernetwork_learns_under_every_relaxation(
+@pytest.mark.parametrize(
+    ("hypernet", "relax"),
+    # Logits are all that a relaxation sees of a hypernetwork: each of either is enough.
+    [
+        (tuple(HYPERNETS)[n % len(HYPERNETS)], tuple(RELAXATIONS)[n % len(RELAXATIONS)])
+        for n in range(max(len(HYPERNETS), len(RELAXATIONS)))
+    ],
+)
+def test_every_hypernetwork_and_every_relaxation_learns(
     digits: ImageData, hypernet: str, relax: str
 ) -> None:
     check_one_step(make(digits, hypernet=hypernet, relax=relax))
 
 
-@pytest.mark.parametrize("order", ["first", "second", "exact"])
 @pytest.mark.parametrize(
-    ("weights", "costs"),
+    ("weights", "costs", "order"),
     [
-        ("point", ("params",)),
-        ("point", ("flops",)),
-        ("point", ("latency",)),
-        ("point", ("flops", "params")),
-        ("gaussian", ("kl",)),
-        ("gaussian", ("params",)),
-        ("gaussian", ("latency", "kl")),
-        ("generated", ("params",)),
+        ("point", ("params",), "exact"),
+        ("point", ("flops",), "first"),
+        ("point", ("latency",), "second"),
+        ("point", ("flops", "params"), "exact"),
+        ("gaussian", ("kl",), "first"),
+        ("gaussian", ("kl",), "exact"),
+        ("gaussian", ("params",), "exact"),
+        ("gaussian", ("latency", "kl"), "second"),
+        ("generated", ("params",), "first"),
+        ("generated", ("params",), "second"),
+        ("generated", ("params",), "exact"),
     ],
 )
 def test_every_cost_and_order(
@@ -113,8 +121,9 @@ def test_every_cost_and_order(
     check_one_step(make(digits, weights=weights, costs=costs, order=order))
 
 
-@pytest.mark.parametrize("order", ["first", "second", "exact"])
-@pytest.mark.parametrize("space", ["darts", "darts_free"])
+@pytest.mark.parametrize(
+    ("space", "order"), [("darts", "first"), ("darts", "exact"), ("darts_free", "second")]
+)
 def test_the_cells_of_darts(digits: ImageData, space: str, order: str) -> None:
     changes = {"space": space, "channels": 2, "num_cells": 2, "relax": "gumbel_example"}
     check_one_step(make(digits, **changes, order=order, lams_per_step=2))
@@ -140,16 +149,18 @@ def test_a_raw_lam_finds_what_one_times_the_range_finds(digits: ImageData, hyper
 # ---------------------------------------------------------------- the score estimator
 
 
-@pytest.mark.parametrize(
-    ("weights", "costs"),
-    [
-        ("point", ("params",)),
-        ("point", ("latency", "flops")),
-        ("gaussian", ("kl", "params")),
-        ("generated", ("params",)),
-    ],
+PRICED = (
+    ("point", ("params",)),
+    ("point", ("latency", "flops")),
+    ("gaussian", ("kl", "params")),
+    ("generated", ("params",)),
 )
-@pytest.mark.parametrize("hypernet", HYPERNETS)
+
+
+@pytest.mark.parametrize(
+    ("hypernet", "weights", "costs"),
+    [(hypernet, *PRICED[n % len(PRICED)]) for n, hypernet in enumerate(HYPERNETS)],
+)
 def test_every_hypernetwork_learns_from_scores(
     digits: ImageData, hypernet: str, weights: str, costs: tuple[str, ...]
 ) -> None:
@@ -430,8 +441,9 @@ def test_only_the_weights_move_during_the_warm_up(digits: ImageData) -> None:
 # ---------------------------------------------------------------- NaN
 
 
-@pytest.mark.parametrize("order", ["first", "second", "exact"])
-@pytest.mark.parametrize("warmup_epochs", [0, 1])
+@pytest.mark.parametrize(
+    ("order", "warmup_epochs"), [("first", 0), ("second", 0), ("exact", 0), ("first", 1)]
+)
 def test_nan_stops_the_search_before_anything_moves(
     digits: ImageData, order: str, warmup_epochs: int
 ) -> None:
@@ -575,10 +587,10 @@ def test_the_gibbs_form_is_told_what_operations_cost_by_now(
 
 @pytest.mark.parametrize("hypernet", ["gibbs", "piecewise"])
 def test_a_larger_lam_gets_a_cheaper_network(digits: ImageData, hypernet: str) -> None:
-    """Gibbs by construction, for every λ; piecewise because a hundred steps have taught it."""
-    searcher = make(digits, hypernet=hypernet, arch_lr=0.05, epochs=5)
+    """Gibbs by construction, for every λ; piecewise because forty steps have taught it."""
+    searcher = make(digits, hypernet=hypernet, arch_lr=0.1)
     table = searcher.problem.tables["params"]
-    for _ in range(100):
+    for _ in range(40):
         searcher.advance()
     low, high = searcher.ends()["expected_params"]
     assert high < 0.85 * low
