@@ -2,14 +2,23 @@
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 
 class InputError(ValueError):
     """Input that its user can correct.
 
     The message is one line that names the offending value and the remedy; scripts print it
-    and leave with exit code 2.
+    and leave with exit code 2. What it quotes may come from a stranger's file: control characters
+    are escaped, and the middle of a very long message is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > 1000:
+            message = f"{message[:700]}…{message[-299:]}"
+        if not message.isprintable():
+            message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        super().__init__(message)
 
 
 def unknown(what: str, value: object, choices: Iterable[str]) -> InputError:
@@ -18,9 +27,10 @@ def unknown(what: str, value: object, choices: Iterable[str]) -> InputError:
     Args:
         what: what the name stands for, e.g. `"operation"`.
         value: the name as the user wrote it.
-        choices: every valid name.
+        choices: every valid name; of very many, the first thousand are looked at.
     """
-    names = list(choices)
-    near = difflib.get_close_matches(str(value), names, n=1)
+    names = list(islice(choices, 1000))
+    asked = str(value)[:80] if isinstance(value, str) else type(value).__name__
+    near = difflib.get_close_matches(asked, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
-    return InputError(f"unknown {what} {str(value)[:80]!r}: {hint}")
+    return InputError(f"unknown {what} {asked!r}: {hint}")

@@ -6,6 +6,8 @@ Files come from strangers, so whatever is not fully understood is refused with o
 import json
 import math
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from cells.errors import InputError
@@ -67,9 +69,35 @@ def typed(value: Any, kind: type, what: str) -> Any:
 
 
 def show(value: object) -> str:
-    """Returns a value on one line, short enough for a message."""
-    text = repr(value[:200] if isinstance(value, str) else value)
+    """Returns a value on one line, short enough for a message, however large it is.
+
+    A container may hold itself a million times: no more of it is looked at than is shown.
+    """
+    text = "".join(islice(_parts(value), 80))
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _parts(value: object) -> Iterator[str]:
+    """`repr` in parts, so that it need not come to its end."""
+    if isinstance(value, list | tuple | dict):
+        brackets = {list: ("[", "]"), tuple: ("(", ")")}
+        opening, closing = brackets.get(type(value), ("{", "}"))
+        yield opening
+        for number, item in enumerate(value):
+            yield from (", ",) if number else ()
+            yield from _parts(item)
+            if isinstance(value, dict):
+                yield ": "
+                yield from _parts(value[item])
+        yield "," + closing if isinstance(value, tuple) and len(value) == 1 else closing
+    elif isinstance(value, str | bytes):
+        yield repr(value[:80])
+    elif isinstance(value, int) and value.bit_length() > 256:
+        yield f"a whole number of {value.bit_length()} bits"
+    elif value is None or isinstance(value, bool | int | float | range):
+        yield repr(value)
+    else:
+        yield f"a {type(value).__name__}"
 
 
 def layout(value: Any, indent: int = 0) -> str:
@@ -94,9 +122,9 @@ def _number(text: str) -> int | float:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"key {show(twice)} stands twice in one JSON object: keep one")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"key {show(key)} stands twice in one JSON object: keep one")
+        found[key] = value
     return found

@@ -1,14 +1,22 @@
 """Folders of images: which files there are, and their pixels."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cells.errors import InputError, unknown
+from cells.input_files import open_regular
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+"""Formats that are read, whatever a file's name ends with."""
+MAX_PIXELS = 80_000_000
+FREE_PIXELS, PIXELS_PER_BYTE = 4_000_000, 4
+"""An image may have so many pixels, and so many more for each byte of its file."""
 
 
 def visible(folder: Path) -> list[Path]:
@@ -34,7 +42,15 @@ def list_files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
 
 
 def decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any, Any]:
-    """Decodes files to bytes (n, channels, height, width), 1 channel if all are grey, else 3."""
+    """Decodes files to bytes (n, channels, height, width), 1 channel if all are grey, else 3.
+
+    Images stand as their EXIF orientation says, transparent ones lie on white, and of an animation
+    the first picture is taken.
+
+    Raises:
+        InputError: for a file that is damaged, not of `FORMATS`, or no regular file; more than 8
+            bits per channel; far more pixels than bytes; or images of different sizes.
+    """
     images = [_decode(file, image_size) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape[:2] != images[0].shape[:2]:
@@ -53,13 +69,14 @@ def decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any,
 def _decode(file: Path, image_size: int | None) -> np.ndarray[Any, Any]:
     """Decodes one file to bytes (height, width, 1 if grey else 3)."""
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns of images between one and two times its limit of 89 megapixels.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                if image.mode[0] in "IF":
-                    raise ValueError("more than 8 bits per pixel")
-                decoded = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        with open_regular(file) as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of a damaged file is told in one line
+            # Named formats only: by its content, Pillow would hand a file to Ghostscript as well.
+            with Image.open(opened, formats=FORMATS) as image:
+                _check_header(image, os.fstat(opened.fileno()).st_size)
+                decoded = _flatten(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
         raise InputError(
             f"cannot read the image {str(file)!r} ({first_line(error)}): repair or remove it"
@@ -67,6 +84,27 @@ def _decode(file: Path, image_size: int | None) -> np.ndarray[Any, Any]:
     if image_size is not None:
         decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(decoded).reshape(decoded.height, decoded.width, -1)
+
+
+def _check_header(image: Image.Image, num_bytes: int) -> None:
+    """Refuses an image before it is decoded, if it is too large or has more than 8 bits."""
+    pixels = image.width * image.height
+    if pixels > min(MAX_PIXELS, FREE_PIXELS + PIXELS_PER_BYTE * num_bytes):
+        raise ValueError(f"{pixels} pixels in {num_bytes} bytes are too many: make it smaller")
+    # Of 16-bit colours Pillow would drop the low byte, and say so here alone.
+    layouts = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    if image.mode[0] in "IF" or any(";16" in each and "BGR;16" not in each for each in layouts):
+        raise ValueError("more than 8 bits per channel: save it with 8")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Makes an image grey or coloured, without transparency: what shines through is white."""
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if image.has_transparency_data:
+        below = Image.new("RGBA", image.size, "white")
+        below.alpha_composite(image.convert("RGBA"))
+        image = below
+    return image.convert(mode)
 
 
 def first_line(error: Exception) -> str:

@@ -95,3 +95,15 @@ def test_a_truth_value_is_no_number() -> None:
 def test_show_fits_a_message() -> None:
     assert show("two\nlines") == r"'two\nlines'"
     assert show([0] * 1000) == "[" + "0, " * 26 + "…"
+
+
+def test_show_looks_at_no_more_than_it_shows() -> None:
+    shared: list[object] = [1]
+    for _ in range(60):
+        shared = [shared] * 100  # 10¹²⁰ items
+    assert show(shared) == "[" * 61 + "1], [1], [1], [1],…"
+    endless: list[object] = []
+    endless.append(endless)
+    assert show({"a": endless}) == "{'a': " + "[" * 73 + "…"
+    assert show(10**5000) == "a whole number of 16610 bits"
+    assert show((1,)) == "(1,)" and show({"a": ["b", None]}) == repr({"a": ["b", None]})
