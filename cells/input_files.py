@@ -41,7 +41,9 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         OSError: as `open_regular`.
     """
     with open_regular(path) as file:
-        content = file.read(limit + 1)
+        # A file under /proc has no size, and goes on for ever.
+        size = max(os.fstat(file.fileno()).st_size, MIB)
+        content = file.read(min(limit, size) + 1)
     if len(content) > limit:
         raise InputError(f"{str(path)!r} has more than {limit / MIB:g} MiB: name another file")
     return content

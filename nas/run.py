@@ -8,6 +8,7 @@ from nas.cell_search.config import SearchConfig
 from nas.optim.kind import SearchKind
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
+from nas.runtime.form import from_checkpoint
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
 from nas.weight_search import run as weight_search
@@ -46,7 +47,7 @@ def read_any_run(folder: Path) -> tuple[AnyConfig, dict[str, Any]]:
     """
     config = any_config(read_run_config(folder))
     kind = kind_of(config)
-    return config, read_state(folder, config, kind.read_config, kind.state_keys)
+    return config, read_state(folder, config, kind.read_config, kind.state_keys, kind.check_state)
 
 
 def require_same_run(config: AnyConfig, state: dict[str, Any], folder: Path) -> None:
@@ -77,7 +78,8 @@ def search(
     try:
         if state is None and exact:
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
-        searcher = kind.begin(config, processes, state)
+        with from_checkpoint(folder / CHECKPOINT):
+            searcher = kind.begin(config, processes, state)
         path = folder
         if state is None:
             made = processes.in_main(

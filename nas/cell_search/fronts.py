@@ -13,9 +13,10 @@ from nas.architecture.budgets import Budgets
 from nas.architecture.distribution import ArchitectureDistribution
 from nas.architecture.relaxations import RELAXATIONS
 from nas.cell_search.config import SearchConfig, config_from_dict
+from nas.cell_search.folder import check_state
 from nas.hypernets.architecture import build_architecture_hypernet
 from nas.hypernets.forms import Hypernet
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, form
 from nas.runtime.files import CHECKPOINT, require_folder
 from nas.runtime.settings import FREE
 from nas.selection.finalists import Finalists
@@ -99,10 +100,21 @@ def load_front(run: str | Path) -> Front:
     state: dict[str, Any] = checkpoint.load(path)
     if not {"config", "tables", "hypernet"} <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a search for cells: name the run of one")
-    config = config_from_dict(state["config"])
-    tables = tables_from_state(state["tables"])
-    hypernet = make_hypernet(config, tables)
-    checkpoint.fill(hypernet, state["hypernet"], path)
+    with form.from_checkpoint(path):
+        config = config_from_dict(form.mapping(state["config"], "config"))
+        check_state(state, config)
+        tables = tables_from_state(state["tables"])
+        outputs = tables["params"].table.numel() if "params" in tables else 1
+        sizes = {
+            "lowrank": config.hidden * config.rank,
+            "mlp": config.hidden * outputs,
+            "piecewise": config.knots * outputs,
+            "gibbs": config.knots,
+        }
+        form.room(state["hypernet"], sizes.get(config.hypernet, 0))
+        with form.fitting("hypernet"):
+            hypernet = make_hypernet(config, tables)
+            hypernet.load_state_dict(state["hypernet"])
     scored = state.get("finalists")
     finalists = Finalists.from_state(scored) if scored else None
     return make_front(config, hypernet, tables, finalists, state.get("kept"))

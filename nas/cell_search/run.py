@@ -9,7 +9,7 @@ from cells.chain import MLP
 from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
 from nas.cell_search.ensemble import beside, others_of
 from nas.cell_search.finalist_scores import score_finalists
-from nas.cell_search.folder import STATE_KEYS
+from nas.cell_search.folder import STATE_KEYS, check_state
 from nas.cell_search.presets import PRESETS, with_method
 from nas.cell_search.searcher import Searcher
 from nas.data.batches import draw_part
@@ -73,6 +73,7 @@ KIND = SearchKind(
     recognises=lambda values: values.get("space") != MLP,
     read_config=config_from_dict,
     state_keys=STATE_KEYS,
+    check_state=check_state,
     begin=begin,
     complete=complete,
 )

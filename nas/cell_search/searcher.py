@@ -21,6 +21,7 @@ from nas.optim.curvature import Eigenvalue, top_eigenvalue
 from nas.optim.perturbation import adversarial
 from nas.optim.progressive import remaining_ops, widen
 from nas.optim.search import Gradient, Search
+from nas.runtime.form import fitting, require_usable
 from nas.runtime.processes import Processes
 from nas.runtime.streams import stream
 from nas.selection.finalists import Finalists
@@ -256,15 +257,23 @@ class Searcher(Search):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        if state.get("stage"):
-            self._enter(state["stage"], state["kept"])
-        if self.constraint is not None:
-            self.constraint.set(state["multipliers"])
-        super().restore(state)
-        self.supernet.load_state_dict(state["supernet"])
-        self.hypernet.load_state_dict(state["hypernet"])
-        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
-        self.estimator.memory = [Scored(**scores) for scores in state["memory"]]
+        with fitting("stage or multipliers"):
+            if state.get("stage"):
+                self._enter(state["stage"], state["kept"])
+            if self.constraint is not None:
+                self.constraint.set(state["multipliers"])
+        with fitting("step, averages or w_optimizer"):
+            super().restore(state)
+        with fitting("supernet"):
+            self.supernet.load_state_dict(state["supernet"])
+        with fitting("hypernet"):
+            self.hypernet.load_state_dict(state["hypernet"])
+        with fitting("arch_optimizer"):
+            self.arch_optimizer.load_state_dict(state["arch_optimizer"])
+        require_usable(self.w_optimizer, "w_optimizer")
+        require_usable(self.arch_optimizer, "arch_optimizer")
+        with fitting("memory"):
+            self.estimator.memory = [Scored(**scores) for scores in state["memory"]]
         scored = state.get("finalists")
         self.finalists = Finalists.from_state(scored) if scored else None
 

@@ -14,6 +14,7 @@ import torch
 from cells.errors import InputError, unknown
 from nas.data.batches import Split, stratified_split
 from nas.data.image_folder import decode_all, first_line, list_files, visible
+from nas.data.npz import read_arrays
 
 TEST_FRACTION = 0.2
 """Share of each class held out as test part where a source has none of its own."""
@@ -140,23 +141,7 @@ def _load_npz(
     name: str, path: Path, classes: tuple[str, ...] | None = None, flip: bool = False
 ) -> ImageData:
     """Reads the four arrays of an `.npz` file; objects in it are refused, never unpickled."""
-    try:
-        # numpy leaves a file that it opened itself open where that is damaged.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            missing = [key for key in NPZ_KEYS if key not in file]
-            if missing:
-                raise InputError(
-                    f"{str(path)!r} lacks {', '.join(missing)}: it must hold "
-                    f"{', '.join(NPZ_KEYS)}, and holds {', '.join(file) or 'nothing'}"
-                )
-            arrays = {key: np.asarray(file[key]) for key in NPZ_KEYS}
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy have many words for "damaged"
-        raise InputError(
-            f"cannot read {str(path)!r} ({first_line(error)}): save it again with "
-            "numpy.savez from arrays of numbers"
-        ) from error
+    arrays = read_arrays(path, NPZ_KEYS)
     parts = []
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]

@@ -23,6 +23,8 @@ class SearchKind:
     """Rebuilds settings from their JSON values; raises InputError if they are refused."""
     state_keys: frozenset[str]
     """What its checkpoints hold, at least."""
+    check_state: Callable[[dict[str, Any], Any], None]
+    """Refuses, given its settings, a checkpoint of another form; raises `Misfit`."""
     begin: Callable[[Any, Processes, dict[str, Any] | None], Search]
     """Builds the search from its settings, and from a checkpoint if one is given."""
     complete: Callable[[Any, Path, bool], None]

@@ -17,7 +17,7 @@ from nas.data.datasets import ImageData, load_data
 from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer, evaluate
-from nas.runtime import checkpoint, loop
+from nas.runtime import checkpoint, form, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import (
@@ -159,9 +159,14 @@ class _Retraining:
             state = None
             if self._resume and self._folder:
                 state = read_state(self._folder, seed, config)
-            trainer = Trainer(
-                config, self._genotype, self._data, self._processes, seed, state=state
-            )
+            parts = self._genotype, self._data, self._processes, seed
+            if state is None or self._folder is None:
+                trainer = Trainer(config, *parts)
+            else:
+                with form.from_checkpoint(checkpoint_path(self._folder, seed)):
+                    with form.fitting("network or optimizer"):
+                        trainer = Trainer(config, *parts, state=state)
+                    form.require_usable(trainer.optimizer, "optimizer")
             if index == 0 and not self._resume:  # everything that could be refused has been seen
                 self._folder = _begin(config, self._genotype, self._folder, self._processes)
             assert self._folder is not None
@@ -250,7 +255,14 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
     state = checkpoint.load(path)
     if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a retraining")
-    require_same(config.to_dict(), state["config"], path)
+    with form.from_checkpoint(path):
+        require_same(config.to_dict(), form.mapping(state["config"], "config"), path)
+        form.whole(state["seed"], "seed", seed, seed)
+        form.whole(state["step"], "step", 0, 1 << 62)
+        form.finite(state.get("seconds"), "seconds")
+        form.weights(state["network"], "network")
+        form.optimizer(state["optimizer"], "optimizer")
+        form.averages(state["averages"])
     return state
 
 

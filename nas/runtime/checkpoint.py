@@ -7,19 +7,21 @@ before it, `checkpoint.previous.pt`, with its own.
 
 import hashlib
 import io
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cells.errors import InputError
+from cells.input_files import read_regular
+from nas.runtime.archive import Code, read_archive
 from nas.runtime.files import replace_synced, temporary, write_atomically, write_synced
 
 # What `torch.save` writes last: the record that ends a zip archive.
 ZIP_END, ZIP_END_SIZE = b"PK\5\6", 22
+MAX_BYTES = 1 << 38
+"""Of a checkpoint; memory ends before."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -54,24 +56,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
         new.unlink(missing_ok=True)
         new_hash.unlink(missing_ok=True)
         raise
-
-
-def fill(module: nn.Module, values: dict[str, Any], path: Path) -> None:
-    """Gives a hypernetwork the parameters that a checkpoint holds for it.
-
-    Args:
-        path: of the checkpoint, for the message.
-
-    Raises:
-        InputError: if they are not those of such a hypernetwork.
-    """
-    try:
-        module.load_state_dict(values)
-    except (RuntimeError, TypeError, AttributeError) as error:  # as the damage happens to be
-        raise InputError(
-            f"the hypernetwork in {path} does not fit its own configuration: restore a copy, or "
-            "search anew"
-        ) from error
 
 
 def exists(path: Path) -> bool:
@@ -109,16 +93,14 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """Returns the state in a file, or None and what is wrong with the file."""
     if not path.exists():
         return None, "is missing"
-    data = path.read_bytes()
+    data = read_regular(path, MAX_BYTES)
     if fault := _fault(path, data):
         return None, fault
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own take several lines
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        state = read_archive(data)
+    except Code:
         return None, "holds pickled code, which is never run"
-    except Exception:  # torch, zip and pickle have many words for "damaged"
+    except Exception:  # zip, pickle and torch have many words for "damaged"
         state = None
     return (state, None) if isinstance(state, dict) else (None, "is no checkpoint at all")
 
@@ -127,7 +109,7 @@ def _fault(path: Path, data: bytes) -> str | None:
     """Returns how the content of a file differs from what was once written, None if not."""
     if not _hash_file(path).exists():
         return f"has no {_hash_file(path).name} beside it"
-    if _hash_file(path).read_bytes() == _hash_line(data, path):
+    if read_regular(_hash_file(path), 1000) == _hash_line(data, path):
         return None
     if not data[-ZIP_END_SIZE:].startswith(ZIP_END):
         return "is cut short, or no checkpoint at all"

@@ -7,6 +7,7 @@ from typing import Any
 from cells.errors import InputError
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, CONFIG, read_config
+from nas.runtime.form import from_checkpoint, mapping
 from nas.runtime.settings import require_same
 
 
@@ -22,7 +23,11 @@ def read_run_config(folder: Path) -> dict[str, Any]:
 
 
 def read_state(
-    folder: Path, config: Any, read: Callable[[dict[str, Any]], Any], keys: Set[str]
+    folder: Path,
+    config: Any,
+    read: Callable[[dict[str, Any]], Any],
+    keys: Set[str],
+    check: Callable[[dict[str, Any], Any], None],
 ) -> dict[str, Any]:
     """Reads the checkpoint of a search from its folder.
 
@@ -30,12 +35,16 @@ def read_state(
         config: its settings, with `to_dict`.
         read: rebuilds such settings from JSON values.
         keys: what the checkpoint holds, at least.
+        check: given the state and the settings, refuses parts of another form with `Misfit`.
 
     Raises:
         InputError: if it is absent or damaged, or belongs to other settings.
     """
-    state = checkpoint.load(folder / CHECKPOINT)
+    path = folder / CHECKPOINT
+    state = checkpoint.load(path)
     require_state(state, config, read, keys, folder)
+    with from_checkpoint(path):
+        check(state, config)
     return state
 
 
@@ -54,4 +63,6 @@ def require_state(
     path = folder / CHECKPOINT
     if not keys <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a search")
-    require_same(config.to_dict(), read(state["config"]).to_dict(), path)
+    with from_checkpoint(path):
+        found = mapping(state["config"], "config")
+    require_same(config.to_dict(), read(found).to_dict(), path)

@@ -159,7 +159,8 @@ def _is(value: Any, sort: Any) -> bool:
     """Whether a value is of a type in `_SORTS`; some programs write whole floats as integers."""
     if get_origin(sort) is tuple:
         return type(value) is tuple and all(_is(item, get_args(sort)[0]) for item in value)
-    return type(value) is sort or (sort is float and type(value) is int)
+    # A float of JSON without a point is an integer here, a long one larger than any float.
+    return type(value) is sort or (sort is float and type(value) is int and abs(value) < 2**1023)
 
 
 def require_same(wanted: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
@@ -175,6 +176,6 @@ def require_same(wanted: Mapping[str, Any], found: Mapping[str, Any], path: Path
     for name, value in wanted.items():
         if name not in FREE and found.get(name) != value:
             raise InputError(
-                f"{path} is from another configuration: {name} was {found.get(name)!r}, now "
-                f"{value!r}; leave the option out, or start anew"
+                f"{path} is from another configuration: {name} was {show(found.get(name))}, now "
+                f"{show(value)}; leave the option out, or start anew"
             )

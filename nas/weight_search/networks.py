@@ -7,16 +7,18 @@ writes the network at a λ; `network` gives it as an ordinary module.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cells.chain import MLP, Chain, module_of
 from cells.errors import InputError
+from cells.strict_json import show
 from nas.data.examples import Task, load_task
 from nas.export.chain import save_chain
 from nas.hypernets.weights import WeightHypernet
-from nas.runtime import checkpoint
+from nas.runtime import checkpoint, form
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.settings import read_settings
 from nas.weight_search.config import LOCAL, NONE, POINT, WeightConfig
@@ -58,13 +60,18 @@ class Generated:
         """
         path = Path(run) / CHECKPOINT
         state = checkpoint.load(path)
-        if state.get("config", {}).get("space") != MLP:
-            raise InputError(f"{path} is not the checkpoint of a search in the space {MLP}")
-        config = read_settings(WeightConfig, state["config"])
-        task = state["task"]
-        chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
-        hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
-        checkpoint.fill(hypernet, state["hypernet"], path)
+        with form.from_checkpoint(path):
+            values = form.mapping(state.get("config"), "config")
+            if values.get("space") != MLP:
+                raise InputError(f"{path} is not the checkpoint of a search in the space {MLP}")
+            config = read_settings(WeightConfig, values)
+            check_state(state, config)
+            task = state["task"]
+            chain = Chain.parse(config.layers, task["input_shape"], task["outputs"])
+            form.room(state["hypernet"], _least_size(config, chain))
+            with form.fitting("hypernet"):
+                hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
+                hypernet.load_state_dict(state["hypernet"])
         tuned = None
         if config.tune == LOCAL:
             tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]
@@ -166,6 +173,42 @@ _SHARED = (
     "prior_variance",
 )  # fmt: skip
 """What a search and the one that it starts have alike."""
+
+
+def check_state(state: dict[str, Any], config: WeightConfig) -> None:
+    """Refuses a checkpoint of a search in the space mlp whose parts have another form.
+
+    Raises:
+        Misfit: naming the part.
+    """
+    task = form.mapping(state.get("task"), "task")
+    shape = task.get("input_shape")
+    if type(shape) is not list or len(shape) not in (1, 3):
+        raise form.Misfit(f"input_shape must be 1 or 3 numbers, got {show(shape)}")
+    for size in (*shape, task.get("outputs")):
+        form.whole(size, "a size of the task", 1, 1 << 24)
+    if type(task.get("regression")) is not bool:
+        raise form.Misfit(f"regression must be true or false, got {show(task.get('regression'))}")
+    form.weights(state.get("hypernet"), "hypernet")
+    form.whole(state.get("step", 0), "step", 0, 1 << 62)
+    form.averages(state.get("averages", {}))
+    if "w_optimizer" in state:
+        form.optimizer(state["w_optimizer"], "w_optimizer")
+    if config.tune == LOCAL:
+        tuned = form.mapping(state.get("tuned"), "tuned")
+        form.tensor(tuned.get("unit_lams"), "tuned λs", (config.runs,), torch.float64)
+        if bool(((tuned["unit_lams"] < 0) | (tuned["unit_lams"] > 1)).any()):
+            raise form.Misfit("tuned λs must be from 0 to 1")
+        form.optimizer(tuned.get("optimizer"), "the optimizer of λ")
+
+
+def _least_size(config: WeightConfig, chain: Chain) -> int:
+    """How many weights the hypernetworks have at least."""
+    if config.hypernet == "lowrank":
+        return config.runs * config.hidden * config.rank
+    tables = {"piecewise": config.knots, "mlp": config.hidden, NONE: config.grid}
+    size = sum(layer.num_params for layer in chain.layers)
+    return config.runs * size * tables.get(config.hypernet, 1)
 
 
 def build_weight_hypernet(

@@ -16,7 +16,7 @@ from nas.runtime.processes import Processes
 from nas.runtime.settings import read_settings
 from nas.weight_search.config import POINT, WEIGHT_PRESETS, WeightConfig
 from nas.weight_search.evidence import evidence, means, quality, validation
-from nas.weight_search.networks import Generated, read_task
+from nas.weight_search.networks import Generated, check_state, read_task
 from nas.weight_search.searcher import WeightSearcher
 from nas.weight_search.tuning import describe, tuned_rows
 
@@ -137,6 +137,7 @@ KIND = SearchKind(
     recognises=lambda values: values.get("space") == MLP,
     read_config=lambda values: read_settings(WeightConfig, values),
     state_keys=frozenset({"config", "step", "hypernet"}),
+    check_state=check_state,
     begin=begin,
     complete=complete,
 )

@@ -21,6 +21,7 @@ from torch import Tensor
 from nas.data.examples import Task
 from nas.optim.best_response import hypergradient
 from nas.optim.search import Search
+from nas.runtime.form import fitting, require_usable
 from nas.runtime.processes import Processes
 from nas.weight_search.config import WeightConfig
 from nas.weight_search.problem import WeightProblem, WeightSample
@@ -113,7 +114,11 @@ class WeightSearcher(Search):
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
-        self.problem.hypernet.load_state_dict(state["hypernet"])
+        with fitting("step, averages or w_optimizer"):
+            super().restore(state)
+        with fitting("hypernet"):
+            self.problem.hypernet.load_state_dict(state["hypernet"])
+        require_usable(self.w_optimizer, "w_optimizer")
         if self.problem.descent is not None:
-            self.problem.descent.restore(state["tuned"])
+            with fitting("tuned"):
+                self.problem.descent.restore(state["tuned"])

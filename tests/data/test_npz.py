@@ -1,0 +1,66 @@
+"""Arrays from strangers: nothing is read of a file that says it holds far more than it has bytes."""
+
+import io
+import os
+import resource
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cells.errors import InputError
+from nas.data.npz import read_arrays
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError, match=path.name) as error:
+        read_arrays(path, ["x"])
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(7),
+        np.zeros((0, 3), np.int16),
+        np.array([1, 2], ">i4"),
+    ],
+)
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_arrays_come_back_as_numpy_reads_them(array, write, tmp_path: Path) -> None:
+    write(tmp_path / "a.npz", x=array, other=array)
+    (found,) = read_arrays(tmp_path / "a.npz", ["x"]).values()
+    assert np.array_equal(found, array) and found.dtype == array.dtype
+    assert found.flags.writeable or found.size == 0
+
+
+def test_much_in_a_small_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        with archive.open("x.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(
+                member, {"descr": "|u1", "fortran_order": False, "shape": (1 << 28,)}
+            )
+            for _ in range(16):
+                member.write(bytes(1 << 24))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "far larger than the file" in refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16  # KiB
+
+
+def test_a_header_that_asks_for_more_than_there_is(tmp_path: Path) -> None:
+    for shape in ((1 << 40,), (-1,), (1 << 40, 0, 5), (3,)):
+        content = io.BytesIO()
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(content, header)
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("x.npy", content.getvalue() + b"ab")
+        assert "cannot read" in refusal(tmp_path / "a.npz")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "is a pipe" in refusal(tmp_path / "pipe.npz")
