@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from cells.chain import Chain, module_of
 from cells.errors import InputError
+from nas.export.reproducible import serialise
 from nas.runtime.files import write_atomically
 
 
@@ -39,7 +39,7 @@ def save_chain(
     tensors: dict[str, Tensor] = dict(module_of(chain, tables).state_dict())
     for number, log_sigma in enumerate(log_sigmas):
         if log_sigma is not None:
-            tensors[f"log_sigmas.{number}"] = log_sigma.contiguous()
+            tensors[f"log_sigmas.{number}"] = log_sigma
     shape = {"input_shape": chain.input_shape, "outputs": chain.layers[-1].outputs}
     metadata = {"format": "nas-chain", "version": "1", "network": json.dumps({**facts, **shape})}
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, serialise(tensors, metadata))

@@ -1,29 +1,34 @@
 """Trained networks as safetensors files that hold all there is to know to use them."""
 
 import json
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from cells.cell import SIZES, Skeleton
 from cells.errors import InputError
 from cells.genotype import Genotype
+from cells.input_files import open_regular
 from cells.network import Network
 from cells.space import find_space
 from cells.strict_json import show, typed
 from nas.data.augmentation import normalise
 from nas.data.datasets import ImageData
-from nas.runtime.files import write_atomically
+from nas.export.reproducible import HASH, digest, serialise
+from nas.runtime.files import describe, write_atomically
 
 FORMAT = "nas-network"
 VERSION = "1"
 LIMITS = dict.fromkeys(SIZES, 100_000) | {"num_cells": 1000}
 """Largest sizes of a network; from a damaged file, larger ones would take hours to build."""
+
+LEAST_STD = 1e-9
+"""One byte of 10¹³ that differs by 1 from all others has a larger deviation."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def save_network(path: Path, network: Network, data: TrainingData) -> None:
     """Writes a network without its auxiliary head, whole or not at all.
 
     The file's metadata hold `format`, `version` and, as JSON, `genotype`, `skeleton` (the sizes
-    and the name of the space) and `data`.
+    and the name of the space), `data` and `sha256` (see `nas.export.reproducible.digest`).
 
     Raises:
         OSError: naming the file, e.g. if no space is left.
@@ -82,11 +87,11 @@ def save_network(path: Path, network: Network, data: TrainingData) -> None:
         "data": json.dumps({k: v for k, v in asdict(data).items() if k != "shape"}),
     }
     tensors = {
-        name: tensor.detach().cpu().contiguous()
+        name: tensor
         for name, tensor in network.state_dict().items()
         if not name.startswith("auxiliary.")
     }
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, serialise(tensors, metadata))
 
 
 def load(path: str | Path) -> Network:
@@ -99,21 +104,32 @@ def load(path: str | Path) -> Network:
     Its attribute `data`, a `TrainingData`, has the names of the classes and the normalisation.
     Nothing in the file is ever executed.
 
+    Warns:
+        UserWarning: if it was written before networks had a hash, so that nothing tells whether
+            its weights are still what they were.
+
     Raises:
-        InputError: if there is no such file, or it is cut short, of another version or of
-            another make.
+        InputError: if there is no such file, or it is cut short, damaged, of another version or
+            of another make, or its numbers cannot be those of a trained network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no network file {str(path)!r}: check the path")
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise InputError(f"no network file {str(path)!r}: check the path") from None
+    except OSError as error:
+        raise InputError(describe(error)) from error
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             _check_format(metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if HASH in metadata and metadata[HASH] != digest(tensors, metadata):
+            raise InputError("it differs from its hash, a bit or more has flipped: restore a copy")
         genotype = Genotype.from_json(_text(metadata, "genotype"))
         skeleton = _skeleton(_json_object(metadata, "skeleton"))
         data = _training_data(_json_object(metadata, "data"), skeleton)
+        _check_number(genotype, skeleton, len(tensors))
         with torch.device("meta"):  # sizes are checked before any memory is taken
             network = Network(genotype, skeleton)
         _check_tensors(network.state_dict(), tensors)
@@ -122,6 +138,11 @@ def load(path: str | Path) -> Network:
         raise InputError(f"{message}: restore a copy") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if HASH not in metadata:
+        warnings.warn(
+            f"{path} has no hash: export it again to have flipped bits noticed",
+            stacklevel=2,
+        )
     network.load_state_dict(tensors, assign=True)
     network.data = data  # type: ignore[assignment]  # torch's annotation knows only modules
     return network.eval()
@@ -162,14 +183,34 @@ def _skeleton(values: dict[str, Any]) -> Skeleton:
     return Skeleton(space, **{name: values[name] for name in SIZES})
 
 
+def _check_number(genotype: Genotype, skeleton: Skeleton, num_tensors: int) -> None:
+    """Refuses more cells than the tensors can be of, before hours go into building them."""
+    if skeleton.num_cells <= 20:
+        return
+    with torch.device("meta"):
+        few = [len(Network(genotype, replace(skeleton, num_cells=n)).state_dict()) for n in (5, 6)]
+    least = (skeleton.num_cells - 6) * (few[1] - few[0])  # of each further cell
+    if num_tensors < least:
+        raise InputError(
+            f"it has {num_tensors} tensors, too few for {skeleton.num_cells} cells: genotype and "
+            "weights differ"
+        )
+
+
 def _training_data(values: dict[str, Any], skeleton: Skeleton) -> TrainingData:
-    return TrainingData(
+    data = TrainingData(
         typed(values.get("name"), str, "its data's name"),
         _tuple_of(str, values, "classes", skeleton.num_classes),
         _tuple_of(float, values, "mean", skeleton.in_channels),
         _tuple_of(float, values, "std", skeleton.in_channels),
         (skeleton.in_channels, skeleton.height, skeleton.width),
     )
+    for mean, std in zip(data.mean, data.std, strict=True):
+        if not 0 <= mean <= 1 or not LEAST_STD <= std <= 1:
+            raise InputError(
+                f"mean {mean} and deviation {std} are none of values from 0 to 1: export it again"
+            )
+    return data
 
 
 def _tuple_of(kind: type, values: dict[str, Any], key: str, length: int) -> tuple[Any, ...]:
@@ -189,3 +230,7 @@ def _check_tensors(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
                 f"its tensor {name!r} is {found[name].dtype} {tuple(found[name].shape)}, the "
                 f"genotype needs {tensor.dtype} {tuple(tensor.shape)}"
             )
+        if not bool(found[name].isfinite().all()):
+            raise InputError(f"its tensor {name!r} holds what is no number: train it again")
+        if name.endswith("running_var") and bool((found[name] < 0).any()):
+            raise InputError(f"its tensor {name!r} holds a variance below 0: train it again")

@@ -31,7 +31,7 @@ def fitting(what: str) -> Iterator[None]:
     except (InputError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as e:
-        raise Misfit(f"its {what} does not fit its configuration ({type(e).__name__})") from e
+        raise Misfit(f"its {what} does not fit its own configuration ({type(e).__name__})") from e
 
 
 @contextmanager

@@ -1,7 +1,11 @@
 """Exported networks: the same outputs after reading, and nothing but networks is read."""
 
 import json
+import os
 import pickle
+import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from cells.genotype import Genotype
 from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import SPACES
+from nas.export.reproducible import serialise
 from nas.export.safetensors import TrainingData, load, save_network
 
 DATA = TrainingData("shapes", ("disc", "ring"), (0.5, 0.25), (0.2, 0.3), (2, 9, 8))
@@ -45,11 +50,11 @@ def exported(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Writes a file anew with other metadata; None removes a key."""
+    """Writes a file anew with other metadata and the hash of them; None removes a key."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() | changes
-    tensors = load_file(path)
-    save_file(tensors, path, {key: value for key, value in metadata.items() if value is not None})
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    path.write_bytes(serialise(load_file(path), kept))
 
 
 @pytest.mark.parametrize("source", GENOTYPES)
@@ -127,6 +132,7 @@ def test_foreign_metadata(exported: Path, changes: dict[str, Any], message: str)
         ("channels", "4", "whole number"),
         ("channels", 8, "tensor 'body.stem.0.weight' is"),
         ("num_cells", 4, "lacks tensor"),
+        ("num_cells", 1000, "too few for 1000 cells"),
         ("num_cells", 2, "additional tensor"),
         ("space", "dart", "did you mean 'darts'"),
         ("space", "darts", "same space"),
@@ -161,10 +167,85 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
-@pytest.mark.parametrize("name", ["", "absent.safetensors"])
-def test_no_file(tmp_path: Path, name: str) -> None:
+def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no network file"):
-        load(tmp_path / name)
+        load(tmp_path / "absent.safetensors")
+    with pytest.raises(InputError, match="is a folder"):
+        load(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Not a directory"):
+        load(tmp_path / "file" / "model.safetensors")
+
+
+def test_a_file_that_must_not_be_read_is_not_called_absent(exported: Path) -> None:
+    exported.chmod(0)
+    if os.access(exported, os.R_OK):
+        pytest.skip("nothing is forbidden to this user")
+    with pytest.raises(InputError, match=r"Permission denied.*check its permissions"):
+        load(exported)
+
+
+def test_every_flipped_bit_is_noticed(exported: Path) -> None:
+    content = exported.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(content)), 200):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        exported.write_bytes(flipped)
+        with pytest.raises(InputError):
+            load(exported)
+
+
+def test_without_a_hash_there_is_a_warning(exported: Path) -> None:
+    with safe_open(exported, "pt") as file:
+        metadata = file.metadata()
+    del metadata["sha256"]
+    save_file(load_file(exported), exported, metadata)
+    with pytest.warns(UserWarning, match="has no hash: export it again"):
+        load(exported)
+
+
+def test_three_processes_write_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib, nas; from nas.export.safetensors import save_network; "
+        "network = nas.load(sys.argv[1]); "
+        "save_network(pathlib.Path(sys.argv[2]), network, network.data)"
+    )
+    for number in range(2):
+        copy = tmp_path / f"copy{number}.safetensors"
+        subprocess.run(
+            [sys.executable, "-c", script, str(exported), str(copy)],
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+        )
+        assert copy.read_bytes() == exported.read_bytes()
+
+
+@pytest.mark.parametrize("name, values", [
+    ("std", [0.0, 0.3]), ("std", [-1.0, 0.3]), ("std", [float("nan"), 0.3]),
+    ("std", [float("inf"), 0.3]), ("std", [1e-300, 0.3]), ("mean", [float("nan"), 0.2]),
+    ("mean", [-0.1, 0.2]), ("mean", [1e308, 0.2]),
+])  # fmt: skip
+def test_a_normalisation_that_is_none(exported: Path, name: str, values: list[float]) -> None:
+    with safe_open(exported, "pt") as file:
+        data = json.loads(file.metadata()["data"])
+    rewrite(exported, data=json.dumps(data | {name: values}))
+    with pytest.raises(InputError, match="are none of values from 0 to 1"):
+        load(exported)
+
+
+@pytest.mark.parametrize("name, value, told", [
+    ("body.stem.0.weight", float("nan"), "is no number"),
+    ("body.stem.0.weight", float("inf"), "is no number"),
+    ("body.stem.1.running_var", -1.0, "variance below 0"),
+])  # fmt: skip
+def test_weights_that_are_none(exported: Path, name: str, value: float, told: str) -> None:
+    with safe_open(exported, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(exported)
+    tensors[name].view(-1)[1] = value
+    exported.write_bytes(serialise(tensors, metadata))
+    with pytest.raises(InputError, match=told):
+        load(exported)
 
 
 @pytest.mark.parametrize(
