@@ -1,4 +1,4 @@
-"""Arrays from strangers: nothing is read of a file that says it holds far more than it has bytes."""
+"""Arrays from strangers: a file that says it holds far more than its bytes is not read."""
 
 import io
 import os
@@ -39,13 +39,14 @@ def test_arrays_come_back_as_numpy_reads_them(array, write, tmp_path: Path) -> N
 
 def test_much_in_a_small_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        with archive.open("x.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(
-                member, {"descr": "|u1", "fortran_order": False, "shape": (1 << 28,)}
-            )
-            for _ in range(16):
-                member.write(bytes(1 << 24))
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 28,)}
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for _ in range(16):
+            member.write(bytes(1 << 24))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "far larger than the file" in refusal(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16  # KiB
