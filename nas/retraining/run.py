@@ -16,7 +16,7 @@ from nas.cell_search.folder import read_run
 from nas.data.datasets import ImageData, load_data
 from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
-from nas.retraining.trainer import Trainer, evaluate
+from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.metrics import MetricsLog
@@ -185,8 +185,7 @@ class _Retraining:
         config, data, folder, main = self._config, self._data, self._folder, self._processes.is_main
         assert folder is not None
         if main:
-            accuracy = evaluate(trainer.network, data.test, data.mean, data.std)
-            self._accuracies[trainer.seed] = accuracy
+            self._accuracies[trainer.seed] = trainer.test()
             first = trainer.seed == config.seeds[0]
             name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
             save_network(folder / name, trainer.network, TrainingData.of(data))

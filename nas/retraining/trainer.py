@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cells.cell import Skeleton
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network, inherit
-from cells.space import find_space
-from nas.data.batches import Batches, Split, evaluation_batches
 from nas.data.datasets import ImageData
+from nas.data.image_task import ImageTask
 from nas.retraining.config import RetrainConfig
 from nas.retraining.inherit import estimate_statistics, read_supernet
 from nas.runtime.cuda_graph import CudaGraphStep
@@ -49,6 +47,7 @@ class Trainer(Training):
 
     Attributes:
         config: the settings, resolved.
+        task: the images, and the sizes of the network.
         network: what is trained.
         stream: of a GPU, on which steps and looks are started; None on a CPU.
         record_at: how many steps are taken kernel by kernel before one is recorded, to be replayed
@@ -77,24 +76,23 @@ class Trainer(Training):
         device, self.seed = processes.device, seed
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.batches = Batches(
-            data.train.to(device),
+        assert config.channels is not None and config.num_cells is not None, "resolve() is first"
+        assert config.stem_stride is not None, "resolve() is first"
+        sizes = config.channels, config.num_cells, config.stem_stride
+        self.task = ImageTask.of(data, genotype.space, *sizes)
+        self.batches = self.task.batches(
+            data.train,
             config.batch_size,
             seed=seed,
             name="train",
             augmentation=config,
-            mean=data.mean,
-            std=data.std,
-            rank=processes.rank,
-            world=processes.world,
+            processes=processes,
         )
         per_epoch = self.batches.steps_per_epoch
         super().__init__(config, processes, per_epoch, config.epochs * per_epoch)
         with _seeded(seed, "weights", 0):
             self.network = Network(
-                genotype,
-                make_skeleton(config, genotype, data),
-                auxiliary=config.auxiliary_weight > 0,
+                genotype, self.task.skeleton, auxiliary=config.auxiliary_weight > 0
             )
         self.network.to(memory_format=torch.channels_last).to(device)
         on_gpu = device.type == "cuda"
@@ -204,19 +202,19 @@ class Trainer(Training):
             numbers = steps.tolist()
         first = self.step - len(self._unseen)
         self._unseen = []
-        for step, (loss, right, norm) in enumerate(numbers, start=first):
+        for step, (loss, hits, norm) in enumerate(numbers, start=first):
             if not math.isfinite(loss + norm):
                 raise InputError(
                     f"the loss became {loss}, its gradient {norm} at step {step} of seed "
                     f"{self.seed}: no later checkpoint is written; lower --lr"
                 )
             self.add("loss", loss)
-            self.add("train_accuracy", right)
+            self.add("train_accuracy", hits)
 
     def postfix(self) -> str:
         means = self.means()
-        right = 100 * means["train_accuracy"]
-        return f"loss {means['loss']:.3f}, train {right:.1f}%, lr {self._taken_lr:.3g}"
+        hits = 100 * means["train_accuracy"]
+        return f"loss {means['loss']:.3f}, train {hits:.1f}%, lr {self._taken_lr:.3g}"
 
     def row(self) -> dict[str, Any]:
         """See `Training`; `step` counts those of the seeds before this one."""
@@ -226,6 +224,17 @@ class Trainer(Training):
             "epoch": self.step // self.steps_per_epoch, **self.means(),
             "lr": self._taken_lr, "seconds": self.seconds,
         }  # fmt: skip
+
+    @torch.no_grad()
+    def test(self) -> float:
+        """Returns the network's accuracy in [0, 1] on the test images, in evaluation mode."""
+        self.network.eval()
+        test = self.task.data.test
+        hits = sum(
+            int((self.network(x).argmax(dim=1) == y).sum())
+            for x, y in self.task.evaluation_batches(test, 256)
+        )
+        return hits / len(test)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
@@ -250,32 +259,3 @@ def _seeded(seed: int, name: str, index: int, device: torch.device | None = None
     with torch.random.fork_rng(devices):
         torch.manual_seed(stream(seed, name, index).initial_seed())
         yield
-
-
-def make_skeleton(config: RetrainConfig, genotype: Genotype, data: ImageData) -> Skeleton:
-    """Returns everything about the network but its cells' operations."""
-    assert config.channels is not None and config.num_cells is not None, "resolve() comes first"
-    assert config.stem_stride is not None, "resolve() comes first"
-    return Skeleton(
-        find_space(genotype.space),
-        data.channels,
-        data.num_classes,
-        data.height,
-        data.width,
-        config.channels,
-        config.num_cells,
-        config.stem_stride,
-    )
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]
-) -> float:
-    """Returns the accuracy in [0, 1] of a network in evaluation mode, in float32."""
-    network.eval()
-    right = sum(
-        int((network(x).argmax(dim=1) == y).sum())
-        for x, y in evaluation_batches(split, 256, mean, std)
-    )
-    return right / len(split)
