@@ -15,7 +15,8 @@ from nas.run import (
     search,
 )
 from nas.runtime.commandline import parse, run_script, take
-from nas.runtime.files import read_config
+from nas.runtime.files import read_config, require_folder
+from nas.runtime.owner import owning
 
 USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
@@ -37,10 +38,11 @@ def command() -> None:
                 "--resume goes on in the run's own folder: leave --config, --method, --out out"
             )
         folder = Path(resume)
-        config, state = read_any_run(folder)
-        config = parse(type(config), config, args, "search.py --resume RUN")
-        require_same_run(config, state, folder)
-        search(config, folder, state=state)
+        with owning(require_folder(folder)):
+            config, state = read_any_run(folder)
+            config = parse(type(config), config, args, "search.py --resume RUN")
+            require_same_run(config, state, folder)
+            search(config, folder, state=state)
         return
     if path is not None:
         name = Path(path).parent.name or "search"

@@ -1,5 +1,6 @@
 """Starts, resumes and reads a search of any kind: the one place that knows the kinds."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from nas.optim.kind import SearchKind
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
 from nas.runtime.form import from_checkpoint
+from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
+from nas.runtime.signals import Interrupted, Stopped
 from nas.weight_search import run as weight_search
 from nas.weight_search.config import WeightConfig
 
@@ -68,19 +71,19 @@ def search(
     Args:
         folder: where; made here unless `state` is given.
         exact: whether a folder that exists is refused, or another name is chosen.
-        state: checkpoint to continue from.
+        state: checkpoint to continue from, by the owner of the folder.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit.
-        Stopped: on SIGINT or SIGTERM, after saving.
+        Stopped: on a signal that asks to leave, after saving.
     """
     kind, processes = kind_of(config), start_processes(config.device)
+    held, path = ExitStack(), folder
     try:
         if state is None and exact:
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
-        path = folder
         if state is None:
             made = processes.in_main(
                 lambda: make_folder(
@@ -91,6 +94,10 @@ def search(
                 )
             )
             path = made or folder  # only the main process writes to it
+            held.enter_context(owning(path))
         kind.complete(searcher, path, state is not None)
+    except Interrupted as stop:  # after the last step: what it leads to is made again
+        raise Stopped(stop.received, "the report", f"--resume {path}") from None
     finally:
+        held.close()
         stop_processes()

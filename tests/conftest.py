@@ -46,7 +46,7 @@ def interrupted(
     The step may be of any `Trainer`. Without a signal the step is never made, nor is anything
     after it, as when the process is killed.
     """
-    from nas.runtime.processes import Stopped
+    from nas.runtime.signals import Stopped
 
     @contextmanager
     def stop(

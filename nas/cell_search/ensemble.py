@@ -1,23 +1,24 @@
 """The other searches of a run with `--searches`: side by side, or one after the other."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from nas.cell_search.folder import read_run
 from nas.cell_search.searcher import Searcher
 from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT, CONFIG, write_json
-from nas.runtime.processes import Stopped, StopSignal, start_processes, stop_processes
+from nas.runtime.owner import owning
+from nas.runtime.signals import Stopped, StopSignal
 
-MEMBER = (sys.executable, "-m", __name__)
+MEMBER = (sys.executable, "-m", "nas.cell_search.member")
 """Command that finishes the search of the folder behind it."""
+LEAVING = 60.0
+"""Seconds to wait for the process of an interrupted run to save and leave."""
 
 
 def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[Searcher, Path]:
@@ -30,7 +31,8 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
     folder, config = run / "searches" / str(number), first.config.search_config(number)
     state = None
     if resumed and checkpoint.exists(folder / CHECKPOINT):
-        state = read_run(folder)[1]
+        with owning(folder, patience=LEAVING):
+            state = read_run(folder)[1]
     data, tables = first.problem.task.data, first.problem.tables
     other = Searcher(config, first.processes, data=data, tables=tables, state=state)
 
@@ -96,27 +98,3 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
             assert process.stdin is not None
             process.stdin.close()
             process.wait()
-
-
-def finish(folder: str) -> None:
-    """Goes on with a search to its end, or until standard input closes; writes no report.
-
-    Args:
-        folder: of a search for cells that has a checkpoint.
-    """
-
-    def watch() -> None:
-        os.read(0, 1)  # nothing is ever written to it; unlike sys.stdin it holds no lock meanwhile
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-    config, state = read_run(Path(folder))
-    try:
-        with suppress(Stopped):
-            loop.run(Searcher(config, start_processes(config.device), state=state), Path(folder))
-    finally:
-        stop_processes()
-
-
-if __name__ == "__main__":
-    finish(sys.argv[1])

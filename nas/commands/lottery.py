@@ -11,8 +11,10 @@ from cells.errors import InputError
 from nas.data.examples import load_task
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import CONFIG, make_folder, read_config, write_atomically
-from nas.runtime.processes import Stopped, start_processes, stop_processes
+from nas.runtime.owner import owning
+from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.settings import require_same
+from nas.runtime.signals import Stopped
 from nas.weight_search.lottery import LotteryConfig, lottery
 
 
@@ -38,7 +40,8 @@ def command(args: Sequence[str]) -> None:
         )
         if not folder.exists():
             make_folder(folder, exact=True, config=config.to_dict())
-        rows = lottery(config, task, processes, folder)
+        with owning(folder):
+            rows = lottery(config, task, processes, folder)
     except Stopped as stop:
         raise Stopped(stop.received, stop.at, "the same command") from None
     finally:

@@ -18,8 +18,8 @@ from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, rea
 from nas.retraining.run import Job, retrain_each
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import read_config, write_atomically
-from nas.runtime.processes import Stopped
 from nas.runtime.settings import FREE
+from nas.runtime.signals import Stopped
 
 COLUMNS = ("file", "mean", "std", "params", "flops", "seconds")
 

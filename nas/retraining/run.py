@@ -3,6 +3,7 @@
 import re
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,14 +21,10 @@ from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.metrics import MetricsLog
-from nas.runtime.processes import (
-    Processes,
-    StopSignal,
-    describe_machine,
-    start_processes,
-    stop_processes,
-)
+from nas.runtime.owner import owning
+from nas.runtime.processes import Processes, describe_machine, start_processes, stop_processes
 from nas.runtime.settings import require_same
+from nas.runtime.signals import StopSignal
 
 GENOTYPE = "genotype.json"
 
@@ -92,8 +89,9 @@ def retrain_each(
         return
     processes = start_processes(jobs[0].config.device)
     data: dict[tuple[Any, ...], ImageData] = {}
+    held = ExitStack()
     try:
-        retrainings = [_Retraining(job, processes, data) for job in jobs]
+        retrainings = [_Retraining(job, processes, data, held) for job in jobs]
         with StopSignal() as stop:
             waiting = (
                 ((retraining, trainer), steps)
@@ -104,6 +102,7 @@ def retrain_each(
                 if retraining.test(trainer):
                     yield retraining.job, retraining.result
     finally:
+        held.close()
         stop_processes()
 
 
@@ -117,15 +116,21 @@ class _Retraining:
     """
 
     def __init__(
-        self, job: Job, processes: Processes, data: dict[tuple[Any, ...], ImageData]
+        self,
+        job: Job,
+        processes: Processes,
+        data: dict[tuple[Any, ...], ImageData],
+        held: ExitStack,
     ) -> None:
         """
         Args:
             data: what has been read so far, by where it is from.
+            held: gets the ownership of the folder.
         """
         config, folder = job.config, job.folder
         if job.resume:
             assert folder is not None
+            held.enter_context(owning(folder))
             former = read_retraining(folder).to_dict()
             require_same(config.to_dict(), former, folder / CONFIG)
             genotype = read_genotype(folder / GENOTYPE)
@@ -141,7 +146,7 @@ class _Retraining:
         source = (config.data, config.data_root, config.split_seed, config.image_size)
         if source not in data:
             data[source] = _read_data(config, processes)
-        self.job = job
+        self.job, self._held = job, held
         self.result: dict[str, Any] | None = None
         self._config, self._folder, self._resume = config, folder, job.resume
         self._genotype, self._data, self._processes = genotype, data[source], processes
@@ -169,6 +174,7 @@ class _Retraining:
                     form.require_usable(trainer.optimizer, "optimizer")
             if index == 0 and not self._resume:  # everything that could be refused has been seen
                 self._folder = _begin(config, self._genotype, self._folder, self._processes)
+                self._held.enter_context(owning(self._folder))
             assert self._folder is not None
             log = MetricsLog(self._folder / "metrics.jsonl")
             if main and trainer.step < trainer.total_steps:

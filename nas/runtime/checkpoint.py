@@ -8,6 +8,7 @@ before it, `checkpoint.previous.pt`, with its own.
 import hashlib
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
         state: tensors, numbers, strings, None, and dicts, lists and tuples of them.
 
     Raises:
+        InputError: if a number is not finite; the old checkpoint is intact.
         OSError: naming the file, e.g. if no space is left; the old checkpoint is intact.
     """
+    if name := not_finite(state):
+        raise InputError(
+            f"{name} is not finite any more, {path} is not written over: go on from what was saved "
+            "before with a lower learning rate, in a new run"
+        )
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
@@ -56,6 +63,23 @@ def save(path: Path, state: dict[str, Any]) -> None:
         new.unlink(missing_ok=True)
         new_hash.unlink(missing_ok=True)
         raise
+
+
+def not_finite(value: Any, name: str = "the state") -> str | None:
+    """Returns the name of the first tensor with a NaN or an infinity in a state, None if all are.
+
+    Args:
+        value: a state, as `save` takes it.
+        name: what it is called.
+    """
+    if isinstance(value, torch.Tensor):
+        return name if value.is_floating_point() and not value.isfinite().all() else None
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    return next(filter(None, (not_finite(each, f"{name}.{key}") for key, each in items)), None)
 
 
 def exists(path: Path) -> bool:

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from cells.errors import InputError, unknown
 from nas.runtime.files import describe
-from nas.runtime.processes import Stopped
 from nas.runtime.settings import Settings, setting_types
+from nas.runtime.signals import Interrupted, Stopped, interruptible
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -163,13 +163,13 @@ def take(args: list[str], name: str) -> str | None:
 def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
-    `InputError` and errors of the file system leave with exit code 2, a signal after which a run
-    was saved with 128 and its number, Ctrl-C elsewhere with 130; any other exception is a fault of
-    the program and keeps its traceback. Of several processes, which meet the same error, only the
-    first tells it.
+    `InputError`, errors of the file system and a lack of memory leave with exit code 2, a signal
+    with 128 and its number; any other exception is a fault of the program and keeps its traceback.
+    Of several processes, which meet the same error, only the first tells it.
     """
     try:
-        main()
+        with interruptible():
+            main()
     except InputError as error:
         _leave(str(error))
     except OSError as error:
@@ -178,11 +178,31 @@ def run_script(main: Callable[[], None]) -> None:
         if os.environ.get("RANK", "0") == "0":
             print(stop)
         sys.exit(128 + stop.received)
+    except Interrupted as stop:
+        _leave(
+            f"stopped by {stop}; what was saved is whole: give the same command again, or go on "
+            "with --resume and the run's folder",
+            128 + stop.received,
+        )
     except KeyboardInterrupt:
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        _leave("out of memory: lower --batch-size, --image-size or --channels, e.g. by half")
 
 
-def _leave(message: str) -> None:
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory has run out; what torch raises on a CPU is known by its text alone."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
+
+
+def _leave(message: str, code: int = 2) -> None:
     if os.environ.get("RANK", "0") == "0":
         print("error:", " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

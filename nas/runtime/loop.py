@@ -16,7 +16,8 @@ from tqdm import tqdm
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.metrics import Average, MetricsLog
-from nas.runtime.processes import Processes, Stopped, StopSignal
+from nas.runtime.processes import Processes
+from nas.runtime.signals import Stopped, StopSignal
 
 Key = TypeVar("Key")
 
@@ -117,7 +118,7 @@ def steps(
 
     Raises:
         InputError: if the loss is not finite any more.
-        Stopped: on SIGINT or SIGTERM, after saving.
+        Stopped: on a signal that asks to leave, after saving.
     """
     main = training.processes.is_main
     if main and not checkpoint.exists(path):
@@ -144,7 +145,8 @@ def steps(
                     row = training.end_epoch()
                     if main:
                         log.append(row)
-                if main and (epoch_ends or stopped):
+                if main and (epoch_ends or stopped or stop.asked_to_save):
+                    stop.asked_to_save = False
                     checkpoint.save(path, training.state())
                 if stopped:
                     at = f"step {training.step}" + (f" of {name}" if name else "")

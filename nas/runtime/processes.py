@@ -1,14 +1,12 @@
-"""Processes, devices and signals of a run."""
+"""Processes and devices of a run."""
 
 import gc
 import os
 import platform
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -188,57 +186,6 @@ def stop_processes() -> None:
         # at exit they then end the process with an abort.
         gc.collect()
         dist.destroy_process_group()
-
-
-class Stopped(Exception):
-    """A signal has stopped a run, which was saved before.
-
-    Attributes:
-        received: the number of the signal.
-        at: where it has stopped, e.g. "step 7".
-    """
-
-    def __init__(self, received: int, at: str, again: str) -> None:
-        """
-        Args:
-            again: how to go on, e.g. `--resume runs/x`.
-        """
-        super().__init__(f"stopped at {at}; go on with {again}")
-        self.received, self.at = received, at
-
-
-class StopSignal:
-    """Turns SIGINT and SIGTERM into a flag, so that a run can save before it leaves.
-
-        with StopSignal() as stop:
-            while not stop.received: ...
-
-    A second Ctrl-C raises KeyboardInterrupt, for a user who will not wait.
-    """
-
-    received: int | None = None
-    """The number of the first signal that came, if one did."""
-
-    def __enter__(self) -> Self:
-        self._former = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = self.received or number
 
 
 def describe_machine(processes: Processes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Checkpoints under kills, full disks, flipped bits and hostile content."""
 
 import hashlib
+import math
 import os
 import random
 import resource
@@ -249,3 +250,19 @@ def test_a_damaged_file_never_replaces_the_one_before(tmp_path: Path) -> None:
     checkpoint.save(path, {"number": 3})
     assert checkpoint.load(path) == {"number": 3}
     assert checkpoint.load(path.with_name(BEFORE)) == {"number": 1}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_refused_and_the_old_one_kept(bad: float, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    good = {"step": 1, "optimizer": [{"momentum": torch.ones(3)}]}
+    checkpoint.save(path, good)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    worse = {"step": 2, "optimizer": [{"momentum": torch.tensor([0.0, bad, 1.0])}]}
+    with pytest.raises(InputError, match=r"the state\.optimizer\.0\.momentum is not finite"):
+        checkpoint.save(path, worse)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert (
+        checkpoint.not_finite({"a": torch.tensor([1, 2]), "b": (torch.zeros(0), None, "nan")})
+        is None
+    )

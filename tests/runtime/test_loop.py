@@ -11,7 +11,8 @@ import torch
 from nas.runtime import checkpoint
 from nas.runtime.loop import Training, drive, run, steps
 from nas.runtime.metrics import MetricsLog
-from nas.runtime.processes import Processes, Stopped, StopSignal
+from nas.runtime.processes import Processes
+from nas.runtime.signals import Stopped, StopSignal
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 EPOCH, TOTAL = 3, 9

@@ -14,7 +14,8 @@ import torch
 from cells.errors import InputError
 from nas.runtime.commandline import run_script
 from nas.runtime.files import write_atomically
-from nas.runtime.processes import Processes, Stopped, StopSignal, has_bfloat16, start_processes
+from nas.runtime.processes import Processes, has_bfloat16, start_processes
+from nas.runtime.signals import Stopped
 from nas.runtime.streams import stream
 
 
@@ -84,20 +85,6 @@ def test_one_process_needs_no_group() -> None:
     assert processes.is_main and not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stop_signal_sets_the_flag_and_restores_handlers(number: signal.Signals) -> None:
-    former = signal.getsignal(number)
-    with StopSignal() as stop:
-        assert stop.received is None
-        os.kill(os.getpid(), number)
-        assert stop.received == number
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.received == number
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(number) is former
-
-
 def open_missing() -> None:
     Path("no/such/file").read_bytes()
 
@@ -111,7 +98,7 @@ def fill_disk() -> None:
 
 
 def refuse() -> None:
-    raise InputError("λ must be positive,\n got -0.5")
+    raise InputError("λ must be positive, got -0.5")
 
 
 @pytest.mark.parametrize(

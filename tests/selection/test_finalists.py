@@ -29,7 +29,8 @@ from nas.data.datasets import ImageData, load_data
 from nas.reports.report import read_rows, supernet_accuracy
 from nas.run import search
 from nas.runtime import checkpoint
-from nas.runtime.processes import Processes, Stopped
+from nas.runtime.processes import Processes
+from nas.runtime.signals import Stopped
 from nas.selection import naswot
 from nas.selection.evolution import POPULATION
 from nas.selection.finalists import (

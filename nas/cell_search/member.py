@@ -1,0 +1,47 @@
+"""One of the searches of a run, in a process of its own: python -m nas.cell_search.member FOLDER.
+
+It ends when its standard input closes, be it because the process that started it has died.
+"""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+
+def watch() -> None:
+    """Waits until standard input closes, then asks this process to leave."""
+    os.read(0, 1)  # nothing is ever written to it; unlike sys.stdin it holds no lock meanwhile
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def finish(folder: Path) -> None:
+    """Goes on with a search to its end; writes no report.
+
+    Args:
+        folder: of a search for cells that has a checkpoint.
+
+    Raises:
+        InputError: if another process owns the folder, or its files cannot be used.
+    """
+    # These take seconds, in which the process is being watched already.
+    from nas.cell_search.folder import read_run
+    from nas.cell_search.searcher import Searcher
+    from nas.runtime import loop
+    from nas.runtime.owner import owning
+    from nas.runtime.processes import start_processes, stop_processes
+    from nas.runtime.signals import Stopped
+
+    with owning(folder), suppress(Stopped):
+        config, state = read_run(folder)
+        try:
+            loop.run(Searcher(config, start_processes(config.device), state=state), folder)
+        finally:
+            stop_processes()
+
+
+if __name__ == "__main__":
+    threading.Thread(target=watch, daemon=True).start()
+    finish(Path(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""Signals that ask a run to save, or to leave."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Stopped(Exception):
+    """A signal has stopped a run, which was saved before.
+
+    Attributes:
+        received: the number of the signal.
+        at: where it has stopped, e.g. "step 7".
+    """
+
+    def __init__(self, received: int, at: str, again: str) -> None:
+        """
+        Args:
+            again: how to go on, e.g. `--resume runs/x`.
+        """
+        super().__init__(f"stopped at {at}; go on with {again}")
+        self.received, self.at = received, at
+
+
+class Interrupted(BaseException):
+    """A signal came where there is nothing to be saved.
+
+    Attributes:
+        received: the number of the signal.
+    """
+
+    def __init__(self, received: int) -> None:
+        super().__init__(signal.Signals(received).name)
+        self.received = received
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals after which a run saves and leaves."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is.
+
+    SIGHUP stays ignored where it is, as under `nohup`.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    chosen = [s for s in STOPPING[1:] if signal.getsignal(s) != signal.SIG_IGN]
+    former = {number: signal.signal(number, leave) for number in chosen}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+class StopSignal:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag, so that a run can save before it leaves.
+
+        with StopSignal() as stop:
+            while not stop.received: ...
+
+    A second one leaves at once. SIGUSR1 asks to save and go on.
+    """
+
+    received: int | None = None
+    """The number of the first signal that came, if one did."""
+    asked_to_save = False
+    """Whether SIGUSR1 has come since this was last set to False."""
+
+    def __enter__(self) -> Self:
+        chosen = [s for s in STOPPING if signal.getsignal(s) != signal.SIG_IGN]
+        self._former = {number: signal.signal(number, self._receive) for number in chosen}
+        self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._ask)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt if number == signal.SIGINT else Interrupted(number)
+        self.received = number
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked_to_save = True

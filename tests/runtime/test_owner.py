@@ -1,0 +1,95 @@
+"""A run folder has one owner at a time, whatever becomes of the owner."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cells.errors import InputError
+from nas.runtime.owner import OWNER, owning
+
+HOLD = """
+import sys
+from pathlib import Path
+from nas.runtime.owner import owning
+with owning(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    """Starts a process that owns a folder until its standard input closes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with hold(tmp_path) as process:
+        with pytest.raises(InputError) as error, owning(tmp_path):
+            pass
+        owner = f"process {process.pid} on {socket.gethostname()}"
+        assert str(error.value) == (
+            f"{tmp_path} is in use by {owner}: wait until it ends, or stop it"
+        )
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with owning(tmp_path):  # a killed owner frees it
+            assert (tmp_path / OWNER).read_text() == (
+                f"process {os.getpid()} on {socket.gethostname()}\n"
+            )
+
+
+def test_patience_waits_for_the_owner_to_leave(tmp_path: Path) -> None:
+    with hold(tmp_path) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        with owning(tmp_path, patience=60):
+            assert process.wait() == 0
+
+
+def test_of_several_processes_of_one_run_the_first_owns_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with owning(tmp_path):
+            pass
+        monkeypatch.setenv("RANK", "0")
+        start = time.monotonic()
+        with pytest.raises(InputError), owning(tmp_path, patience=0.2):
+            pass
+        assert time.monotonic() - start >= 0.2
+
+
+def test_twenty_at_once_have_one_owner(tmp_path: Path) -> None:
+    """Each adds one to a number in a file; two owners at once would lose additions."""
+    add = (
+        HOLD.replace("    sys.stdin.read()\n", "")
+        .replace(
+            '    print("held", flush=True)\n',
+            "    path = Path(sys.argv[1]) / 'n'\n"
+            "    n = int(path.read_text())\n"
+            "    path.write_text(str(n + 1))\n",
+        )
+        .replace("(Path(sys.argv[1])):", "(Path(sys.argv[1]), patience=60):")
+    )
+    (tmp_path / "n").write_text("0")
+    processes = [
+        subprocess.Popen([sys.executable, "-c", add, str(tmp_path)], cwd=Path(__file__).parents[2])
+        for _ in range(20)
+    ]
+    assert [process.wait() for process in processes] == [0] * 20
+    assert (tmp_path / "n").read_text() == "20"

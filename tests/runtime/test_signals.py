@@ -1,0 +1,73 @@
+"""Signals: saved and left, saved and gone on, left at once; and handlers are put back."""
+
+import os
+import signal
+
+import pytest
+
+from nas.runtime.commandline import run_script
+from nas.runtime.signals import STOPPING, Interrupted, StopSignal, interruptible
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_first_signal_is_a_flag_and_the_second_leaves(number: signal.Signals) -> None:
+    former = signal.getsignal(number)
+    with StopSignal() as stop:
+        assert stop.received is None
+        send(number)
+        assert stop.received == number
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            send(signal.SIGTERM)
+        assert stop.received == number
+    assert signal.getsignal(number) is former
+
+
+def test_one_signal_asks_to_save_and_go_on() -> None:
+    former = signal.getsignal(signal.SIGUSR1)
+    with StopSignal() as stop:
+        send(signal.SIGUSR1)
+        assert stop.asked_to_save and stop.received is None
+    assert signal.getsignal(signal.SIGUSR1) is former
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(), StopSignal() as stop:
+            send(signal.SIGHUP)
+            assert stop.received is None
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+@pytest.mark.parametrize("number", STOPPING[1:])
+def test_outside_of_the_steps_a_script_says_how_to_go_on(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        run_script(lambda: send(number))
+    assert leaving.value.code == 128 + number
+    out, err = capsys.readouterr()
+    assert out == "" and err == (
+        f"error: stopped by {number.name}; what was saved is whole: give the same command again, "
+        "or go on with --resume and the run's folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_a_lack_of_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as leaving:
+        run_script(main)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith("error: out of memory: lower --batch-size")
