@@ -106,9 +106,9 @@ def test_a_network_is_an_ordinary_module(run: Path) -> None:
     accuracy = quality(task, generated.chain, means(generated.at([3.0])), task.test)
     for number in range(2):
         module = generated.network(3.0, number)
-        right = (module(task.test.x).argmax(dim=1) == task.test.y).double().mean()
-        assert float(right) == pytest.approx(float(accuracy[number, 0]))
-        assert float(right) > 0.8
+        counted = (module(task.test.x).argmax(dim=1) == task.test.y).double().mean()
+        assert float(counted) == pytest.approx(float(accuracy[number, 0]))
+        assert float(counted) > 0.8
     with pytest.raises(InputError, match=r"λ = 1000.0 is outside the searched range"):
         generated.network(1000.0)
 

@@ -251,8 +251,8 @@ def test_the_command_writes_the_network_of_every_run(
             outputs = network(task.val.x)
         loss = torch.nn.functional.cross_entropy(outputs, task.val.y)
         assert float(row["val_nll"]) == pytest.approx(float(loss), rel=1e-4)
-        right = (outputs.argmax(dim=1) == task.val.y).float().mean()
-        assert float(row["val_accuracy"]) == pytest.approx(float(right), abs=1e-6)
+        accuracy = (outputs.argmax(dim=1) == task.val.y).float().mean()
+        assert float(row["val_accuracy"]) == pytest.approx(float(accuracy), abs=1e-6)
     with pytest.raises(InputError, match="exists: choose another --out"):
         run(command, monkeypatch, local_run, "--out", out)
 
