@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,15 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def interrupted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., AbstractContextManager[pytest.ExceptionInfo[Any]]]:
-    """`with interrupted(Trainer, 7, signal.SIGTERM):` sends a signal during the 7th step.
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`with interrupted(Trainer, 7, signal.SIGTERM):` sends a signal during the 7th step of any.
 
-    The step may be of any `Trainer`. Without a signal the step is never made, nor is anything
-    after it, as when the process is killed.
+    Without a signal nothing more is done, as when the process is killed.
     """
     from nas.runtime.signals import Stopped
 
     @contextmanager
-    def stop(
-        kind: Any, step: int, number: signal.Signals | None = None
-    ) -> Iterator[pytest.ExceptionInfo[Any]]:
+    def stop(kind: Any, step: int, number: int | None = None) -> Iterator[Any]:
         advance, calls = kind.advance, iter(range(1, 10_000))
 
         def counted(training: Any) -> None:

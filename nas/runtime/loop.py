@@ -48,11 +48,7 @@ class Training(ABC):
 
     @abstractmethod
     def advance(self) -> None:
-        """Takes one step.
-
-        Raises:
-            InputError: if the loss is not finite any more.
-        """
+        """Takes one step; raises InputError if the loss is not finite any more."""
 
     def look(self) -> None:  # noqa: B027, most have seen everything
         """Takes in the numbers of the steps since the last look; raises as `advance`."""
@@ -110,8 +106,7 @@ def steps(
     """Trains to the end; each step is taken when it is asked for.
 
     Args:
-        path: of the checkpoint, written before the first step, after every epoch and before
-            leaving, so that it is never behind the log by more than a row.
+        path: of the checkpoint, written before the first step, after every epoch, before leaving.
         log: gets a row per epoch.
         stop: tells of signals.
         name: of the training, for who watches it.

@@ -12,49 +12,29 @@ from nas.runtime import checkpoint
 from nas.runtime.loop import Training, drive, run, steps
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import Processes
-from nas.runtime.signals import Stopped, StopSignal
-
-ALONE = Processes(0, 1, torch.device("cpu"))
-EPOCH, TOTAL = 3, 9
+from nas.runtime.signals import StopSignal
 
 
 class Doubling(Training):
-    """After n steps the value is 2ⁿ − 1."""
+    """Three epochs of three steps; after n steps the value is 2ⁿ − 1."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        stop_at: int | None = None,
-        die_at: int | None = None,
-        die_saving: int | None = None,
-        look_every: int = 1,
-    ) -> None:
-        """
-        Args:
-            stop_at: step during which a signal comes.
-            die_at: step that is never finished.
-            die_saving: step after which there is no time to save.
-        """
-        super().__init__(SimpleNamespace(to_dict=dict), ALONE, EPOCH, TOTAL)
-        self.value, self.unseen, self.look_every = 0, list[int](), look_every
-        self.stop_at, self.die_at, self.die_saving = stop_at, die_at, die_saving
+    die_saving: int | None = None
+    """Step after which there is no time to save."""
+
+    def __init__(self, folder: Path, look_every: int = 1) -> None:
+        super().__init__(SimpleNamespace(to_dict=dict), Processes(0, 1, torch.device("cpu")), 3, 9)
+        self.look_every, self.value, self.unseen = look_every, 0, list[int]()
         if checkpoint.exists(folder / "checkpoint.pt"):
             self.restore(checkpoint.load(folder / "checkpoint.pt"))
 
     def advance(self) -> None:
         self.step += 1
-        if self.step == self.die_at:
-            raise MemoryError
-        if self.step == self.stop_at:
-            signal.raise_signal(signal.SIGTERM)
         self.value = 2 * self.value + 1
         self.unseen.append(self.value)
 
     def look(self) -> None:
-        for value in self.unseen:
-            self.add("value", value)
-        self.unseen = []
+        while self.unseen:
+            self.add("value", self.unseen.pop(0))
 
     def row(self) -> dict[str, Any]:
         return {"step": self.step, **self.means()}
@@ -73,60 +53,70 @@ class Doubling(Training):
         self.value = state["value"]
 
 
+def step_of(folder: Path) -> int:
+    return int(checkpoint.load(folder / "checkpoint.pt")["step"])
+
+
 def assert_whole(folder: Path) -> None:
-    assert checkpoint.load(folder / "checkpoint.pt")["value"] == 2**TOTAL - 1
-    rows = MetricsLog(folder / "metrics.jsonl").read()
-    assert [row["step"] for row in rows] == [3, 6, 9]
-    sums = [(2**n - 1) + (2 ** (n - 1) - 1) + (2 ** (n - 2) - 1) for n in (3, 6, 9)]
-    assert [row["value"] for row in rows] == pytest.approx([each / 3 for each in sums])
-
-
-@pytest.mark.parametrize(("step", "look_every"), [(1, 1), (3, 1), (8, 1), (4, 2), (5, 2), (9, 20)])
-def test_a_signal_saves_and_it_goes_on(step: int, look_every: int, tmp_path: Path) -> None:
-    with pytest.raises(Stopped) as caught:
-        run(Doubling(tmp_path, stop_at=step, look_every=look_every), tmp_path)
-    looked = next(n for n in range(step, TOTAL + 1) if n % look_every == 0 or n % EPOCH == 0)
-    assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == looked
-    assert caught.value.received == signal.SIGTERM
-    assert str(caught.value) == f"stopped at step {looked}; go on with --resume {tmp_path}"
-    run(Doubling(tmp_path, look_every=look_every), tmp_path)
-    assert_whole(tmp_path)
+    assert checkpoint.load(folder / "checkpoint.pt")["value"] == 511
+    # (1 + 3 + 7) / 3, (15 + 31 + 63) / 3, (127 + 255 + 511) / 3
+    rows = [(row["step"], row["value"]) for row in MetricsLog(folder / "metrics.jsonl").read()]
+    assert rows == [(3, 11 / 3), (6, 109 / 3), (9, 893 / 3)]
 
 
 @pytest.mark.parametrize(
-    ("how", "step"),
-    [("die_at", 1), ("die_at", 3), ("die_at", 4), ("die_saving", 3), ("die_saving", 9)],
+    ("step", "look_every", "saved"),
+    [(1, 1, 1), (3, 1, 3), (8, 1, 8), (4, 2, 4), (5, 2, 6), (7, 20, 9)],
 )
-def test_killed_at_any_point_it_goes_on(how: str, step: int, tmp_path: Path) -> None:
-    with pytest.raises(MemoryError):
-        run(Doubling(tmp_path, **{how: step}), tmp_path)
-    finished = step if how == "die_saving" else step - 1
-    assert len(MetricsLog(tmp_path / "metrics.jsonl").read()) == finished // EPOCH
-    assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == (step - 1) // EPOCH * EPOCH
+def test_a_signal_saves_at_the_next_look(
+    step: int, look_every: int, saved: int, tmp_path: Path, interrupted: Any
+) -> None:
+    with interrupted(Doubling, step, signal.SIGTERM) as stopped:
+        run(Doubling(tmp_path, look_every), tmp_path, "x")
+    assert str(stopped.value) == f"stopped at step {saved} of x; go on with --resume {tmp_path}"
+    assert step_of(tmp_path) == saved
+    run(Doubling(tmp_path, look_every), tmp_path)
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize(("step", "saved"), [(1, 0), (3, 0), (4, 3)])
+def test_a_kill_costs_no_more_than_an_epoch(
+    step: int, saved: int, tmp_path: Path, interrupted: Any
+) -> None:
+    with interrupted(Doubling, step):
+        run(Doubling(tmp_path), tmp_path)
+    assert step_of(tmp_path) == saved
     run(Doubling(tmp_path), tmp_path)
     assert_whole(tmp_path)
 
 
-def test_trainings_take_turns_until_a_signal(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in "abc"]
-    made: list[Doubling] = []
+def test_a_row_without_its_checkpoint_is_logged_again(tmp_path: Path) -> None:
+    training = Doubling(tmp_path)
+    training.die_saving = 6
+    with pytest.raises(MemoryError):
+        run(training, tmp_path)
+    assert len(MetricsLog(tmp_path / "metrics.jsonl").read()) == 2 and step_of(tmp_path) == 3
+    run(Doubling(tmp_path), tmp_path)
+    assert_whole(tmp_path)
 
-    def waiting(stop: StopSignal, stop_at: int | None = None) -> Any:
+
+def test_trainings_take_turns_until_a_signal(tmp_path: Path, interrupted: Any) -> None:
+    folders, made = [tmp_path / name for name in "abc"], list[Doubling]()
+
+    def waiting(stop: StopSignal) -> Any:
         for folder in folders:
             folder.mkdir(exist_ok=True)
-            made.append(Doubling(folder, stop_at=stop_at if folder.name == "b" else None))
+            made.append(Doubling(folder))
             log = MetricsLog(folder / "metrics.jsonl")
             yield folder.name, steps(made[-1], folder / "checkpoint.pt", log, stop, folder.name)
 
-    with StopSignal() as stop, pytest.raises(Stopped, match="step 5 of b"):
-        list(drive(waiting(stop, stop_at=5), 2))
-    # What was not at its turn takes one more step; the third never began.
-    assert [checkpoint.load(f / "checkpoint.pt")["step"] for f in folders[:2]] == [6, 5]
-    assert len(made) == 2
+    with interrupted(Doubling, 10, signal.SIGINT) as stopped, StopSignal() as stop:
+        list(drive(waiting(stop), 2))  # a b a b a b a b a b
+    assert stopped.value.at == "step 5 of b"
+    # The other one takes one more step; the third never began.
+    assert [step_of(folder) for folder in folders[:2]] == [6, 5] and len(made) == 2
     with StopSignal() as stop:
-        done = []
-        for name in drive(waiting(stop), 2):
-            done.append((name, made[-1].step))
+        done = [(name, made[-1].step) for name in drive(waiting(stop), 2)]
     # With a's last three steps b takes three; then c begins, beside the last one of b.
     assert done == [("a", 8), ("b", 1), ("c", 9)]
     for folder in folders:

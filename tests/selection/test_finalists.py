@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,6 @@ from nas.reports.report import read_rows, supernet_accuracy
 from nas.run import search
 from nas.runtime import checkpoint
 from nas.runtime.processes import Processes
-from nas.runtime.signals import Stopped
 from nas.selection import naswot
 from nas.selection.evolution import POPULATION
 from nas.selection.finalists import (
@@ -560,29 +560,18 @@ def test_two_searches_share_their_finalists(two_searches: Path) -> None:
 
 
 def test_a_run_that_stopped_in_its_second_search_goes_on(
-    two_searches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_searches: Path, tmp_path: Path, interrupted: Any
 ) -> None:
-    steps, advance = [], Searcher.advance
-
-    def interrupted(searcher: Searcher) -> None:
-        advance(searcher)
-        steps.append(searcher.config.seed)
-        if len(steps) == searcher.problem.total_steps + 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Searcher, "advance", interrupted)
-    with pytest.raises(Stopped) as stopped:
-        search(TWO, tmp_path / "run")
-    assert stopped.value.received == signal.SIGTERM
-    run = tmp_path / "run"
-    message = f"stopped at step 3 of {run / 'searches' / '1'}; go on with --resume {run}"
-    assert str(stopped.value) == message
+    run, total = tmp_path / "run", Searcher(TWO, ALONE).total_steps
+    with interrupted(Searcher, total + 3, signal.SIGTERM) as stopped:
+        search(TWO, run)
+    other = run / "searches" / "1"
+    assert str(stopped.value) == f"stopped at step 3 of {other}; go on with --resume {run}"
     assert not (run / "front.csv").exists()
-    steps.clear()
-    config, state = read_run(run)
-    search(config, run, state=state)
-    total = Searcher(config, ALONE).problem.total_steps
-    assert steps == [config.search_config(1).seed] * (total - 3)  # the first is not searched again
+    with interrupted(Searcher, total - 3, signal.SIGTERM):  # the first is not searched again
+        search(TWO, run, state=read_run(run)[1])
+    assert checkpoint.load(other / "checkpoint.pt")["step"] == total
+    search(TWO, run, state=read_run(run)[1])
     for one, other in zip(
         load_front(run).finalists, load_front(two_searches).finalists, strict=True
     ):
@@ -642,19 +631,9 @@ def test_supernets_of_a_run_score_side_by_side(
         torch.testing.assert_close(one, other)
 
 
-def test_searches_side_by_side_stop_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_searches_side_by_side_stop_together(tmp_path: Path, interrupted: Any) -> None:
     config, run = replace(TWO, threads=1, epochs=40), tmp_path / "run"
-    advance = Searcher.advance
-
-    def stop(searcher: Searcher) -> None:
-        advance(searcher)
-        if searcher.step == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Searcher, "advance", stop)
-    with pytest.raises(Stopped):
+    with interrupted(Searcher, 3, signal.SIGTERM):
         search(config, run)
     assert read_run(run)[1]["step"] == 3
     other = run / "searches" / "1"
