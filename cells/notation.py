@@ -15,6 +15,7 @@ from typing import Any
 
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype, read_edge
+from cells.input_files import open_regular
 from cells.space import SPACES
 from cells.strict_json import MAX_BYTES, TOO_LONG, check_text, load_json, show, typed
 
@@ -22,6 +23,8 @@ FOLDER = Path(__file__).parent.parent / "genotypes"
 """Published and discovered cells, readable by name."""
 
 _DARTS = re.compile(r"\s*(\w+\s*=\s*)?Genotype\s*\(")
+_NUMBERED = re.compile(r"\d+-([0-9a-f]{10})\.json")
+"""What a search calls the files of its genotypes."""
 _DARTS_CC_OPS = (*SPACES["darts"].ops[1:], "none")
 _DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\"]*")
 
@@ -42,25 +45,28 @@ def read_genotype(source: str | Path) -> Genotype:
     shown = _show_path(str(source))
     named = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
     try:
-        with named.get(str(source), Path(source)).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)  # bounds pipes and devices as well
+        path = named.get(str(source), Path(source))
+        with open_regular(path) as file:
+            content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise InputError(TOO_LONG)
-        return _read_text(content.decode("utf-8"))
+        genotype = _read_text(content.decode("utf-8"))
+        told = _NUMBERED.fullmatch(path.name)
+        if told and told[1] != genotype.id:
+            raise InputError(
+                f"it holds the genotype {genotype.id}, not the one of its name: restore a copy"
+            )
+        return genotype
     except FileNotFoundError:
         if named and Path(source).name == str(source) and not Path(source).suffix:
             raise unknown("genotype file or name", str(source)[:80], named) from None
         raise InputError(f"no genotype file {shown}") from None
-    except IsADirectoryError:
-        raise InputError(f"{shown} is a folder: give a genotype file in it") from None
     except UnicodeDecodeError:
         raise InputError(f"{shown} is a binary file, not a genotype") from None
     except OSError as error:
         raise InputError(f"cannot read genotype {shown}: {error.strerror}") from None
     except InputError as error:
         raise InputError(f"{shown}: {error}") from None
-    except ValueError:  # a NUL character, which no path can hold
-        raise InputError(f"{shown} is not a path") from None
 
 
 def _show_path(path: str) -> str:

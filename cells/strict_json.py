@@ -32,7 +32,7 @@ def load_json(text: str) -> Any:
             parse_constant=_number,
             parse_float=_number,
             parse_int=_number,
-            object_pairs_hook=_object,
+            object_pairs_hook=unique_keys,
         )
         json.dumps(data, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
@@ -121,7 +121,8 @@ def _number(text: str) -> int | float:
     return float(text)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object, whose keys must differ; an `object_pairs_hook` of `json`."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

@@ -16,6 +16,7 @@ from torch import Tensor
 from cells.cost import CostTable
 from cells.errors import InputError, unknown
 from cells.space import SearchSpace
+from cells.strict_json import show
 from nas.architecture.discretise import discretise
 
 COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -29,14 +30,14 @@ def parse_bound(text: str) -> tuple[str, float]:
     Raises:
         InputError: if it is not a cost's name, `=` and a positive number with a known unit.
     """
-    match = re.fullmatch(r"(\w+)=(\d+\.?\d*(?:[eE][+-]?\d+)?)\s*([a-zA-Z]*)", text)
+    match = re.fullmatch(r"(\w+)=(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?) *([a-zA-Z]*)", text[:100])
     if match is not None:
         units = TIME_UNITS if match[1] == "latency" else COUNT_UNITS
         bound = float(match[2]) * units.get(match[3], 0.0)
-        if bound > 0:
+        if 0 < bound < float("inf") and len(text) <= 100:
             return match[1], bound
     raise InputError(
-        f"cannot read the budget {text!r}: write for example params=100k or latency=2ms"
+        f"cannot read the budget {show(text)}: write for example params=100k or latency=2ms"
     )
 
 

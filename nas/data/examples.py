@@ -1,6 +1,5 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +11,12 @@ from cells.errors import InputError, unknown
 from nas.data.batches import Examples
 from nas.data.datasets import load_data
 from nas.runtime.streams import stream
+from nas.runtime.tables import number, read_table
 
 TEST_FRACTION = 0.1
 """Share of a table's rows held out as its test part."""
+LARGEST = 1e100
+"""Of the numbers in a table: their squares are finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,11 @@ def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Tas
 
     def examples(part: Tensor) -> Examples:
         scaled = ((part - mean) / std).float()
+        if not bool(scaled.isfinite().all()):
+            raise InputError(
+                f"a value of {name!r} is more than 1e38 deviations from the mean of its column: "
+                "mend or remove that row"
+            )
         features = torch.cat([scaled[:, :column], scaled[:, column + 1 :]], dim=1)
         return Examples(features, scaled[:, column])
 
@@ -133,25 +140,10 @@ def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Tas
 
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {str(path)!r} ({error}): check the path") from error
-    if len(lines) < 4 or len(lines[0]) < 2:
+    names, lines = read_table(path)
+    rows = [[number(text, where, LARGEST) for text in line] for where, line in lines]
+    if len(rows) < 3 or len(names) < 2:
         raise InputError(
             f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
         )
-    names, rows = lines[0], list[list[float]]()
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            values = [float(value) for value in line]
-        except ValueError as error:
-            raise InputError(f"{str(path)!r} line {number}: {error}; numbers only") from error
-        if len(values) != len(names) or not np.isfinite(values).all():
-            raise InputError(
-                f"{str(path)!r} line {number} has {len(values)} values, not {len(names)} finite "
-                "ones: complete or remove it"
-            )
-        rows.append(values)
     return names, np.array(rows)

@@ -1,6 +1,5 @@
 """Cost tables of a network, with latencies measured here, or elsewhere: on a phone, a board."""
 
-import csv
 import os
 from pathlib import Path
 
@@ -10,14 +9,21 @@ from torch import Tensor
 from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table, fitted_table
 from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.input_files import MIB
 from cells.notation import read_genotype
 from cells.space import SearchSpace
 from cells.supernet import Supernet
 from nas.runtime.processes import Processes
+from nas.runtime.tables import number, read_table
 from nas.weights.gaussian import kl
 
 MEASURED = ("params", "flops", "latency")
 """Costs whose tables do not depend on the weights."""
+MOST = 20_000
+"""Genotypes of a file of latencies; NAS-Bench-201 has 15,625."""
+LONGEST = 1e9
+"""Milliseconds: above eleven days, no measurement."""
 
 
 def measure(
@@ -62,26 +68,24 @@ def read_latencies(path: Path, space: SearchSpace) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: naming the line, if the file is absent or a row cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"cannot read latencies from {path}: name a CSV file") from None
-    choices, measured = [], []
-    reader = csv.DictReader(text.splitlines())
-    if not {"genotype", "latency"} <= set(reader.fieldnames or ()):
+    names, lines = read_table(path, 4 * MIB)
+    if not {"genotype", "latency"} <= {*names}:
         raise InputError(f"{path} must begin with the line genotype,latency")
-    for row in reader:
-        where = f"{path} line {reader.line_num}"
-        try:
-            latency = float(row["latency"])
-        except (TypeError, ValueError):
-            latency = -1.0
-        if not 0 < latency < float("inf"):
-            raise InputError(f"{where}: latency must be positive, got {row['latency']!r}")
+    genotypes: dict[str, Genotype] = {}
+    choices, measured = [], []
+    for where, line in lines:
+        row = dict(zip(names, line, strict=True))
+        latency = number(row["latency"], where)
+        if not 0 < latency < LONGEST:
+            raise InputError(f"{where}: latency must be positive milliseconds, got {latency:g}")
         source = row["genotype"]
-        beside = path.parent / source
-        is_path = not source.startswith("|") and os.path.isfile(beside)  # never raises
-        genotype = read_genotype(beside if is_path else source)
+        if source not in genotypes:
+            if len(genotypes) == MOST:
+                raise InputError(f"{path} has more than {MOST} genotypes: leave some out")
+            beside = path.parent / source
+            is_text = source.startswith("|") or not os.path.isfile(beside)  # which never raises
+            genotypes[source] = read_genotype(source if is_text else beside)
+        genotype = genotypes[source]
         if genotype.space != space.name:
             raise InputError(
                 f"{where}: the genotype is of the space {genotype.space}, the search of "

@@ -1,6 +1,6 @@
 """What a finished search leaves in its folder: table, genotypes, pictures."""
 
-import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from cells.errors import InputError
+from cells.input_files import MIB
+from cells.strict_json import show
 from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
@@ -17,10 +19,16 @@ from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
-from nas.runtime.files import require_folder, write_csv
+from nas.runtime.files import csv_bytes, require_folder, write_atomically
 from nas.runtime.metrics import Average, accuracy
+from nas.runtime.sums import check_sums, write_sums
+from nas.runtime.tables import number, read_table
 from nas.selection.front import Front
 from nas.selection.pareto import pareto
+
+FRONT = "front.csv"
+MAX_BYTES = 16 * MIB
+"""Of front.csv, and of a genotype."""
 
 
 @torch.no_grad()
@@ -106,7 +114,8 @@ def write_report(
     grid: int,
     shrunk: int = 1,
 ) -> list[dict[str, Any]]:
-    """Scores every cell of the front and writes front.csv, genotypes/, cells/ and front.svg.
+    """Scores every cell of the front and writes front.csv, genotypes/, cells/, front.svg
+    and SHA256SUMS.
 
     Args:
         supernets: whose accuracies are averaged.
@@ -129,10 +138,12 @@ def write_report(
     rows = front_rows(front, lams, scores)
     (folder / "genotypes").mkdir(exist_ok=True)
     (folder / "cells").mkdir(exist_ok=True)
+    written = {FRONT: csv_bytes(rows)}
     for row, choices in zip(rows, scores, strict=True):
         genotype = front.genotype([row[f"lam_{n}"] for n in front.costs], choices)
         path = folder / row["file"]
         genotype.save(path)
+        written[row["file"]] = path.read_bytes()
         draw_genotype(genotype, folder / "cells" / path.stem)
     ends = front.log_probs(lams[[0, -1]]).exp()
     for name, probs in zip(("lowest", "highest"), ends, strict=True):
@@ -141,7 +152,8 @@ def write_report(
             draw_supernet_cell(front.space, kind, probs, stem)
     cost = front.costs[0]
     draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
-    write_csv(folder / "front.csv", rows)  # last: the front is whole
+    write_sums(folder, written)
+    write_atomically(folder / FRONT, written[FRONT])  # last: the front is whole
     return rows
 
 
@@ -149,19 +161,47 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
     """Reads `front.csv`: numbers as floats, `True` and `False` as bools.
 
     Raises:
-        InputError: if the run has no front yet.
+        InputError: if the run has no front yet, or not the one that was written.
     """
-    path = require_folder(run) / "front.csv"
+    path = require_folder(run) / FRONT
     if not path.is_file():
         raise InputError(f"{path} does not exist: finish the search with --resume {run}")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = []
-        truths = {"True": True, "False": False}
-        for row in csv.DictReader(file):
-            rows.append(
-                {
-                    k: v if k in ("genotype", "file") else truths[v] if v in truths else float(v)
-                    for k, v in row.items()
-                }
+    check_sums(run, MAX_BYTES)
+    names, lines = read_table(path, MAX_BYTES)
+    costs = [name.removeprefix("lam_last_") for name in names if name.startswith("lam_last_")]
+    wanted = [] if "lam" in names else ["accuracy", "genotype", "file", "pareto"]
+    wanted += [f"{start}{cost}" for cost in costs for start in ("", "lam_")]
+    missing = sorted({*wanted} - {*names})
+    if missing or not (costs or "lam" in names):
+        what = f"no column {missing[0]!r}" if missing else "no columns of a front"
+        raise InputError(f"{path} has {what}: write it again with --resume {run}")
+    rows = [
+        {name: _value(name, text, where) for name, text in zip(names, line, strict=True)}
+        for where, line in lines
+    ]
+    if not rows:
+        raise InputError(f"{path} has no rows: write it again with --resume {run}")
+    for row in rows:
+        if "file" in row and not re.fullmatch(
+            rf"genotypes/\d+-{row['genotype']}\.json", row["file"]
+        ):
+            raise InputError(
+                f"{path} names {show(row['file'])} for the genotype {row['genotype']}: write it "
+                f"again with --resume {run}"
             )
     return rows
+
+
+def _value(name: str, text: str, where: str) -> Any:
+    """Reads a value by the name of its column."""
+    if name == "file":
+        return text
+    if name == "genotype":
+        if not re.fullmatch("[0-9a-f]{10}", text):
+            raise InputError(f"{where}: {show(text)} is no genotype's id: restore a copy")
+        return text
+    if name == "pareto" or name.startswith(("floor_", "ceiling_")):
+        if text not in ("True", "False"):
+            raise InputError(f"{where}: {name} is True or False, not {show(text)}: restore a copy")
+        return text == "True"
+    return number(text, where)

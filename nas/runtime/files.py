@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
+from cells.input_files import MIB, read_text
+from cells.strict_json import unique_keys
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
+MAX_CONFIG = MIB
 
 
 def make_folder(
@@ -76,8 +79,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table with a line of names, whole or not at all.
+def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Returns a table with a line of names as CSV.
 
     Args:
         rows: at least one; values by the names of the columns, in the order of the first row.
@@ -86,17 +89,30 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, rows[0])
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table, whole or not at all; see `csv_bytes`."""
+    write_atomically(path, csv_bytes(rows))
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Reads a `config.json`.
 
     Raises:
-        InputError: if it is not a JSON object.
+        InputError: if it is not a JSON object, or of more than 1 MiB.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(
+            read_text(path, MAX_CONFIG), parse_constant=_no_number, object_pairs_hook=unique_keys
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): repair it or start anew") from error
     if not isinstance(values, dict):

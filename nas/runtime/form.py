@@ -107,7 +107,10 @@ def room(values: dict[str, Tensor], least: int) -> None:
     """
     found = sum(weight.numel() for weight in values.values())
     if least > found:
-        raise Misfit(f"its settings ask for {least} weights of the hypernetwork, it has {found}")
+        raise Misfit(
+            f"its hypernet does not fit its own configuration: {least} weights or more are wanted, "
+            f"it has {found}"
+        )
 
 
 def averages(value: Any) -> None:

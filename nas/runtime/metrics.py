@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from cells.errors import InputError
+from cells.input_files import MIB, read_regular
 from nas.runtime.files import naming, write_atomically
+
+MAX_BYTES = 1024 * MIB
+"""Of a record."""
 
 
 class MetricsLog:
@@ -40,32 +45,54 @@ class MetricsLog:
 
         Raises:
             InputError: if a line before the last is not JSON.
+
+        Warns:
+            UserWarning: if rows of finished epochs are missing at the end.
         """
         rows = [
             row
             for row in self.read()
             if row["step"] <= last_step or seed not in (None, row.get("seed"))
         ]
+        self._warn_of_gap(rows, last_step)
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.path, text.encode())
+
+    def _warn_of_gap(self, rows: list[dict[str, Any]], last_step: int) -> None:
+        """Says that lines have been lost which a finished epoch had written."""
+        epochs = [row for row in rows if type(row.get("epoch")) is int and row["epoch"] > 0]
+        if not epochs or any("seed" in row for row in rows):
+            return
+        last = epochs[-1]
+        per_epoch = max(1, last["step"] // last["epoch"])
+        if last_step - last["step"] >= per_epoch:
+            warnings.warn(
+                f"{self.path} has lost its rows of steps {last['step'] + 1} to {last_step}",
+                stacklevel=3,
+            )
 
     def read(self) -> list[dict[str, Any]]:
         """Returns all rows, without a last line that was cut short; none if there is no file.
 
         Raises:
-            InputError: if a line before the last is not JSON.
+            InputError: if a line before the last is not JSON, or any tells no step.
         """
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(self.path, MAX_BYTES).decode("utf-8", errors="replace").split("\n")
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                if number < len(lines):
-                    message = f"{self.path} line {number} is not JSON: remove that line"
-                    raise InputError(message) from error
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                if number == len(lines):
+                    break  # empty behind the last line break, or cut short
+                message = f"{self.path} line {number} is not JSON: remove that line"
+                raise InputError(message) from error
+            step = row.get("step") if isinstance(row, dict) else None
+            if type(step) is not int or not 0 <= step < 1 << 62:
+                raise InputError(f"{self.path} line {number} tells no step: remove that line")
+            rows.append(row)
         return rows
 
 

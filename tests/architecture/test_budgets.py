@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from cells.cost import CostTable
 from cells.errors import InputError
 from cells.space import SPACES, SearchSpace
-from nas.architecture.budgets import Budgets
+from nas.architecture.budgets import Budgets, parse_bound
 from nas.architecture.discretise import discretise
 from nas.hypernets.forms import Hypernet, build_hypernet
 from nas.objective.prices import priced
@@ -282,3 +282,19 @@ def test_an_adapting_multiplier_settles_at_the_budget(limit) -> None:
 def test_a_bound_that_does_not_bind_costs_nothing() -> None:
     assert float(priced(torch.tensor([-0.2]), torch.tensor([0.0]))) == 0
     assert float(adapted(torch.tensor([0.0]), torch.tensor([-0.2]))) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["params", "params=0", "params=-1", "params=1e999", "params=1x", "params=" + "9" * 10**6 + "!"],
+)
+def test_what_is_no_bound_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="write for example params=100k") as error:
+        parse_bound(text)
+    assert len(str(error.value)) < 200
+
+
+def test_bounds_by_hand() -> None:
+    assert parse_bound("params=2.5k") == ("params", 2500.0)
+    assert parse_bound("latency=3 s") == ("latency", 3000.0)
+    assert parse_bound("flops=1e6") == ("flops", 1e6)

@@ -1,5 +1,6 @@
 """Tables from CSV files, and images as numbers in [0, 1]."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,15 @@ def test_the_target_is_the_column_that_is_named(tmp_path: Path) -> None:
     ("text", "target", "message"),
     [
         ("a,b\n1,2\n", None, "has too little"),
-        ("a,b\n1,2\n3,x\n4,5\n", None, "line 3: could not convert string to float: 'x'"),
-        ("a,b\n1,2\n3\n4,5\n", None, "line 3 has 1 values, not 2 finite"),
-        ("a,b\n1,2\n3,nan\n4,5\n", None, "line 3 has 2 values, not 2 finite"),
+        ("a,b\n1,2\n3,x\n4,5\n", None, "line 3: 'x' is no number"),
+        ("a,b\n1,2\n3\n4,5\n", None, "line 3 has 1 values, not 2: complete"),
+        ("a,b\n1,2\n3,nan\n4,5\n", None, "line 3: 'nan' is no number up to"),
         ("a,b\n1,2\n3,2\n4,2\n5,2\n", None, "the target of 'table' is the same in all rows"),
         ("a,b\n1,2\n3,4\n4,5\n", "c", "unknown column 'c'"),
+        ("a,b\n1,2\n3,1e200\n4,5\n", None, r"line 3: '1e200' is no number up to 1e\+100: mend"),
+        ("a,a\n1,2\n3,4\n4,5\n", None, "has two columns 'a': rename one"),
+        ('a,b\n1,2\n"3"x,4\n4,5\n', None, "line 3: .* mend that line"),
+        ("a,b\n1,2\n3,4\n4,5\n" + "\0,1\n", None, r"line 5: '\\x00' is no number"),
     ],
 )
 def test_a_bad_table_gets_one_line(
@@ -62,6 +67,29 @@ def test_a_bad_table_gets_one_line(
     path = write(tmp_path / "table.csv", text)
     with pytest.raises(InputError, match=message):
         load_task(path, tmp_path, target=target)
+
+
+def test_values_that_no_float_holds_once_scaled_are_refused(tmp_path: Path) -> None:
+    text = "a,b\n" + "".join(f"{i}e-90,{i}\n" for i in range(20))
+    for row in range(20):
+        lines = text.splitlines()
+        lines[row + 1] = f"1e90,{row}"
+        path = write(tmp_path / "table.csv", "\n".join(lines))
+        try:
+            assert bool(load_task(path, tmp_path).test.x.isfinite().all())
+        except InputError as error:
+            assert "more than 1e38 deviations" in str(error)
+            return
+    raise AssertionError("no row was in the test part")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name, told in (("pipe", "a pipe"), ("folder", "a folder"), ("zero", "a device")):
+        with pytest.raises(InputError, match=rf"{name}\.csv' is .*{told.split()[1]}"):
+            load_task(str(tmp_path / f"{name}.csv"), tmp_path)
 
 
 def test_what_does_not_exist_gets_one_line(tmp_path: Path) -> None:

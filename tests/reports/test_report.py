@@ -1,8 +1,10 @@
 """What a finished search leaves: one row per cell, and the files that the rows name."""
 
 import csv
+import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from cells.cell import Skeleton
 from cells.cost import CostTable
+from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
 from cells.notation import read_genotype
@@ -195,3 +198,70 @@ def test_sorted_classes_are_scored_as_mixed_ones() -> None:
         part = draw_part(split, 1000, seed=0)
         for labels in part.labels.tensor_split(4):
             assert labels.bincount(minlength=10).min() > 5
+
+
+def refused(run: Path) -> str:
+    with pytest.raises(InputError) as error:
+        read_rows(run)
+    return str(error.value)
+
+
+def test_hashes_beside_the_front_are_those_of_sha256sum(run_folder: Path) -> None:
+    lines = [line.split("  ") for line in (run_folder / "SHA256SUMS").read_text().splitlines()]
+    names = [name for _, name in lines]
+    assert names == ["front.csv", *(row["file"] for row in read_rows(run_folder))]
+    for wanted, name in lines:
+        assert hashlib.sha256((run_folder / name).read_bytes()).hexdigest() == wanted
+
+
+@pytest.mark.parametrize("name", ["front.csv", "genotype"])
+def test_a_file_that_is_not_what_was_written_is_named(
+    name: str, run_folder: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    path = run / (name if name == "front.csv" else read_rows(run)[0]["file"])
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    assert f"{path} is not what was written" in refused(run)
+    (run / "SHA256SUMS").write_text("whatever\n")
+    assert "SHA256SUMS is damaged" in refused(run)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (",pareto\n", ",pareto,pareto\n", "two columns 'pareto'"),
+        (",pareto", ",parto", "no column 'pareto'"),
+        (",params,", ",parms,", "no column 'params'"),
+        ("lam_last_params", "lam_first_params", "no columns of a front"),
+        ("False\n", "false\n", "pareto is True or False, not 'false'"),
+        ("True\n", "True,1\n", "values, not"),
+        ("genotypes/00-", "../../00-", "names '../../00-"),
+        ("0.001,", "nan,", "line 2: 'nan' is no finite number"),
+        ("0.001,", "1e999,", "line 2: '1e999' is no finite number"),
+        ("0.001,", "\xff,", "is not UTF-8 text"),
+        ("0.001,", '"0.001,', "unexpected end of data"),
+    ],
+)
+def test_a_damaged_front_gets_one_line(
+    old: str, new: str, told: str, run_folder: Path, tmp_path: Path
+) -> None:
+    text = (run_folder / "front.csv").read_bytes().decode().replace("\r\n", "\n")
+    assert old in text
+    (tmp_path / "front.csv").write_bytes(text.replace(old, new, 1).encode("latin-1"))
+    assert told in refused(tmp_path) and "front.csv" in refused(tmp_path)
+
+
+def test_a_front_without_rows_is_none(run_folder: Path, tmp_path: Path) -> None:
+    header = (run_folder / "front.csv").read_bytes().splitlines(keepends=True)[0]
+    for content in (header, b""):
+        (tmp_path / "front.csv").write_bytes(content)
+        assert "front.csv has no" in refused(tmp_path)
+
+
+def test_a_genotype_under_the_name_of_another_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    first, second = (run_folder / row["file"] for row in read_rows(run_folder)[:2])
+    (tmp_path / first.name).write_bytes(second.read_bytes())
+    with pytest.raises(InputError, match="not the one of its name: restore a copy"):
+        read_genotype(tmp_path / first.name)
+    (tmp_path / "mine.json").write_bytes(second.read_bytes())
+    assert read_genotype(tmp_path / "mine.json") == read_genotype(second)

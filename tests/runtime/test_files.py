@@ -71,6 +71,17 @@ def test_json_comes_back(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.parametrize("text, told", [
+    ('{"a": 1, "a": 2}', "'a' stands twice"), ('{"a": NaN}', "NaN is no number"),
+    ("[1]", "not a JSON object"), ("[" * 10_000, "not JSON"), ("{", "not JSON"),
+    ('{"a": ' + "1" * 5000 + "}", "not JSON"), (" " * (1 << 20) + "{}", "more than 1 MiB"),
+])  # fmt: skip
+def test_a_bad_config_gets_one_line(tmp_path, text: str, told: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=rf"config\.json.*{told}"):
+        read_config(tmp_path / "config.json")
+
+
 def test_a_finished_run_comes_back(run_folder) -> None:
     config, state = read_run(run_folder)
     assert (

@@ -60,6 +60,29 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         log.read()
 
 
+@pytest.mark.parametrize(
+    "line", ["3", "[]", "{}", '{"step": null}', '{"step": true}', '{"step": -1}']
+)
+def test_a_line_without_a_step_is_named(line: str, tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.path.write_text(f'{{"step": 1}}\n{line}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl line 2 tells no step"):
+        log.read()
+
+
+def test_lines_lost_from_the_end_are_told(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for epoch in range(1, 5):
+        log.append({"step": 10 * epoch, "epoch": epoch})
+    log.keep(last_step=35)  # stopped within the fourth epoch: nothing is lost
+    assert len(log.read()) == 3
+    content = log.path.read_text()
+    for cut in (content[:-3], content[: content.index("\n") + 1]):
+        log.path.write_text(cut)
+        with pytest.warns(UserWarning, match=r"has lost its rows of steps \d1 to 35"):
+            log.keep(last_step=35)
+
+
 def test_average_is_the_mean_over_examples_and_can_be_continued() -> None:
     values = torch.arange(10, dtype=torch.float64) ** 2
     first = Average()
