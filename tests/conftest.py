@@ -70,6 +70,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished search, of less than a second; tests read it and copy it."""
     # Here, as most tests need none of it.
     from cells.cost import CostTable
+    from nas.cell_search import problem
     from nas.cell_search.config import SearchConfig
     from nas.objective.costs import measure
     from nas.run import search
@@ -99,6 +100,6 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device="cpu",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.cell_search.problem.measure", unhurried)
+        patch.setattr(problem, "measure", unhurried)
         search(config, folder)
     return folder

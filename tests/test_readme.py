@@ -1,7 +1,8 @@
 """Every command and every piece of Python in README.md, as a reader would type them.
 
 What asks, draws or loads runs for real, on a tiny run put where the README's first commands would
-have left theirs. Searches and retrainings are followed up to the point at which they would start.
+have left theirs; lottery tickets are trained for one epoch. Searches and retrainings are followed
+up to the point at which they would start.
 """
 
 import glob
@@ -18,6 +19,9 @@ from typing import Any
 import pytest
 import torch
 
+import nas.retraining.family
+import nas.retraining.run
+import nas.run
 from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig
 from nas.retraining.config import RetrainConfig
@@ -69,8 +73,10 @@ def test_command(
         assert re.search(rf"^{words[0]}:", makefile, flags=re.MULTILINE)
         return
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
+    if "lottery" in args:
+        args[args.index("--epochs") + 1] = "1"
     started: list[Any] = []
-    monkeypatch.setattr("nas.run.search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr(nas.run, "search", lambda config, *_, **__: started.append(config))
 
     result = {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
 
@@ -82,9 +88,9 @@ def test_command(
             yield job, result
 
     monkeypatch.setattr(
-        "nas.retraining.run.retrain", lambda config, *_, **__: started.append(config)
+        nas.retraining.run, "retrain", lambda config, *_, **__: started.append(config)
     )
-    monkeypatch.setattr("nas.retraining.family.retrain_each", start_each)
+    monkeypatch.setattr(nas.retraining.family, "retrain_each", start_each)
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}
     if args[0] == "-m":

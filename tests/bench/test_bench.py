@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,7 +101,13 @@ def test_a_worker_steps_and_tells_its_memory() -> None:
     assert 0 < end["gib"] < 4 and end["machine"]["threads"] == 1
 
 
-def test_a_worker_that_fails_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho unknown relaxation >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     worker = Worker({"preset": "digits", "changes": {"relax": "no such thing"}})
     with pytest.raises(RuntimeError, match=r"no such thing.* ended: see its message above"):
         worker.step()

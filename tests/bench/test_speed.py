@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,14 +11,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.worker import noise
+from cells.cell import Skeleton
+from cells.cost import CostTable
+from cells.space import find_space
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.searcher import Searcher
+from nas.objective.costs import measure
 from nas.runtime.processes import Processes
 
 CONFIG = SearchConfig(
     space="darts", channels=4, num_cells=3, batch_size=8, relax="softmax", device="cpu", threads=1
 )
 EDGES = 14
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 class Count(TorchDispatchMode):
@@ -36,9 +42,15 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@cache
+def tables() -> dict[str, CostTable]:
+    """Measured once for all searches."""
+    return measure(Skeleton(find_space("darts"), 3, 10, 16, 16, 4, 3), ALONE, 1, None)
+
+
 def make(**changes: Any) -> Searcher:
     data = noise(64, 16, 10)
-    return Searcher(replace(CONFIG, **changes), Processes(0, 1, torch.device("cpu")), data=data)
+    return Searcher(replace(CONFIG, **changes), ALONE, data=data, tables=dict(tables()))
 
 
 def flops(searcher: Searcher, half: str) -> int:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
+from nas.cell_search import problem as problem_module
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.problem import Problem
 from nas.data.batches import Split
@@ -48,7 +49,7 @@ def parameters(problem: Problem) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]
 def test_auto_is_bfloat16_where_the_device_has_it(
     has: bool, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.cell_search.problem.has_bfloat16", lambda device: has)
+    monkeypatch.setattr(problem_module, "has_bfloat16", lambda device: has)
     problems = [make(digits, precision=name) for name in ("auto", "float32", "bfloat16")]
     assert [problem.objective.autocast for problem in problems] == [has, False, True]
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from cells import sampling
 from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.errors import InputError
@@ -174,7 +175,7 @@ def test_costs_are_about_those_wanted(space: SearchSpace, name: str) -> None:
 
 @pytest.mark.parametrize("cost", [1e3, 1e9])
 def test_a_cost_that_no_cell_has_is_named(cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cells.sampling.TRIES", 50)
+    monkeypatch.setattr(sampling, "TRIES", 50)
     table = cost_table("params", Skeleton(DARTS, 3, 10, 32, 32, 16, 3))
     extreme = discretise(DARTS, (1 if cost > table.base else -1) * table.table)
     named = (

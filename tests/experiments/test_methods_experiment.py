@@ -1,6 +1,7 @@
 """Methods beside random cells, on digits: equal costs, one recipe, goes on where it stopped."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from cells.space import find_space
 from experiments import records
 from experiments.chance import Chance
 from experiments.methods import bench as methods
-from experiments.methods.__main__ import PAGE, _command
+from experiments.methods.__main__ import PAGE, main
 from experiments.methods.bench import BOUNDED, DIAL, ORDER, Bench, clocked, collapse, run, settings
 from experiments.methods.table import BEGIN, END, place, spread, table
 from experiments.small_protocol import protocol
 from nas.architecture.budgets import parse_bound
 from nas.cell_search.fronts import load_front
 from nas.cell_search.presets import METHODS, RESTING
+from nas.cell_search.searcher import Searcher
 from nas.reports.diagnostics import diagnose
 from nas.retraining.config import read_retraining
 
@@ -26,18 +28,16 @@ CHOSEN = ("darts", "gibbs", "fairdarts")
 TEXT = f"above\n{BEGIN}old\n{END}\nbelow\n"
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
     """Networks and epochs that take a second."""
-    sizes = {"channels": 4, "num_cells": 2, "stem_stride": 2, "batch_size": 128, "threads": 1}
+    sizes = {"channels": 4, "num_cells": 1, "stem_stride": 2, "batch_size": 256, "threads": 1}
     few = {"crop_padding": 1, "epochs": 2, "device": "cpu", "flip": False}
-    monkeypatch.setattr(
-        methods, "SEARCH", replace(methods.SEARCH, **sizes, **few, val_fraction=0.5)
-    )
-    monkeypatch.setattr(
-        methods, "RETRAIN", replace(methods.RETRAIN, **sizes, **few | {"epochs": 1})
-    )
-    monkeypatch.setattr(methods, "RANDOM", {"darts": 4, "darts_free": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "SEARCH", replace(methods.SEARCH, **sizes, **few, val_fraction=0.5))
+        patch.setattr(methods, "RETRAIN", replace(methods.RETRAIN, **sizes, **few | {"epochs": 1}))
+        patch.setattr(methods, "RANDOM", {"darts": 4, "darts_free": 2})
+        yield
 
 
 @pytest.fixture
@@ -45,11 +45,17 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, "digits", Path("data"))
 
 
-def test_cells_and_random_cells_are_retrained_alike(bench: Bench) -> None:
-    told: list[int] = []
+@pytest.fixture(scope="module")
+def done(small: None, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """`CHOSEN` beside random cells."""
+    bench, told = Bench(tmp_path_factory.mktemp("methods"), "digits", Path("data")), []
     run(bench, CHOSEN, [0], lambda found: told.append(len(found)))
     assert told == [2, 3, 4]
-    found = {record["method"]: record for record in bench.records()}
+    return bench
+
+
+def test_cells_and_random_cells_are_retrained_alike(done: Bench) -> None:
+    found = {record["method"]: record for record in done.records()}
     assert [len(found[name]["cells"]) for name in ("random", *CHOSEN)] == [6, 1, 3, 1]
     assert [found[name]["space"] for name in CHOSEN] == ["darts", "darts", "darts_free"]
     assert all(found[name]["minutes"] > 0 for name in CHOSEN)
@@ -58,11 +64,11 @@ def test_cells_and_random_cells_are_retrained_alike(bench: Bench) -> None:
     assert lams == pytest.approx([1e-3, 1e-1, 10.0])
     assert found["darts"]["hessian"] is not None and found["gibbs"]["hessian"] is None
     recipes = set()
-    for folder in (bench.out / "retrained").iterdir():
+    for folder in (done.out / "retrained").iterdir():
         if folder.is_dir():
             recipes.add(replace(read_retraining(folder), genotype=""))
     assert len(recipes) == 1 and next(iter(recipes)).seeds == (0,)
-    lines = table(bench.records()).splitlines()
+    lines = table(done.records()).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:7]] == [
         "darts", "gibbs, λ = 0.001", "gibbs, λ = 0.1", "gibbs, λ = 10", "fairdarts",
     ]  # fmt: skip
@@ -71,27 +77,30 @@ def test_cells_and_random_cells_are_retrained_alike(bench: Bench) -> None:
     assert not any("±" in text for text in accuracies)  # a single seed has no spread
 
 
-def test_what_is_finished_is_only_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = bench.measured("gdas", 0)
-    bench.record("gdas", 0).unlink()
+def test_what_is_finished_is_only_read(done: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = done.measured("gibbs", 0)
+    done.record("gibbs", 0).unlink()
     monkeypatch.setattr(records, "search", None)
     monkeypatch.setattr(protocol, "retrain", None)
-    again = bench.measured("gdas", 0)
+    again = done.measured("gibbs", 0)
     assert again["cells"] == first["cells"]
     monkeypatch.setattr(methods, "finished", None)
-    assert bench.measured("gdas", 0) == again
+    assert done.measured("gibbs", 0) == again
 
 
 def test_an_interrupted_search_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the cells of one that was not; both parts count as its time."""
     config = bench.config("gdas", 0)
     whole = load_front(records.finished(config, bench.out / "whole"))
+    advance = Searcher.advance
 
-    def killed(*_: Any) -> Any:
-        raise KeyboardInterrupt
+    def killed(searcher: Searcher) -> None:
+        if searcher.step == 3:
+            raise KeyboardInterrupt
+        advance(searcher)
 
     with monkeypatch.context() as patch:
-        patch.setattr("nas.cell_search.run.report", killed)
+        patch.setattr(Searcher, "advance", killed)
         with pytest.raises(KeyboardInterrupt):
             bench.measured("gdas", 0)
     clock = bench.out / "clock-gdas-seed0.json"
@@ -140,11 +149,10 @@ def test_the_bound_is_in_the_middle(bench: Bench) -> None:
     assert bound == round((params.base + params.total(largest)) / 2)
 
 
-def test_collapse_is_that_of_the_diagnostics(bench: Bench) -> None:
-    config = bench.config("gibbs", 0)
-    front = load_front(records.finished(config, bench.out / "run"))
+def test_collapse_is_that_of_the_diagnostics(done: Bench) -> None:
+    front = load_front(done.out / "searches" / "gibbs-seed0")
     lams = front.lam_range.grid(5)
-    choices, params = front.choices(lams), bench.params(front.space)
+    choices, params = front.choices(lams), done.params(front.space)
     found = [collapse(front.space, params, row) for row in choices.tolist()]
     assert found == pytest.approx(diagnose(front, lams).parameter_free.tolist())
     assert collapse(front.space, params, [front.space.none] * front.space.num_edges) == 1.0
@@ -222,24 +230,26 @@ def test_the_page_has_the_table_of_its_records() -> None:
 
 
 def test_the_command_writes_the_page(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    done: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    page = bench.out / "page.md"
-    page.write_text(TEXT)
-    words = ["methods", "--out", str(bench.out), "--data", "digits", "--page", str(page)]
-    monkeypatch.setattr(sys, "argv", [*words, "--table"])
-    with pytest.raises(InputError, match="nothing is on record"):
-        _command()
-    monkeypatch.setattr(sys, "argv", [*words, "--methods", "gdas", "--seeds", "1"])
-    _command()
-    text = table(bench.records())
-    assert text in page.read_text()
-    page.write_text(TEXT)
-    capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", [*words, "--table"])
-    _command()
-    assert text in page.read_text()
-    assert capsys.readouterr().out.strip() == text
-    monkeypatch.setattr(sys, "argv", [*words, "--share", "0"])
-    with pytest.raises(InputError, match="--share must be above 0"):
-        _command()
+    page, text = tmp_path / "page.md", table(done.records())
+
+    def typed(out: Path, *words: str) -> None:
+        page.write_text(TEXT)
+        command = ["methods", "--out", str(out), "--data", "digits", "--page", str(page), *words]
+        monkeypatch.setattr(sys, "argv", command)
+        main()
+
+    with pytest.raises(SystemExit):
+        typed(tmp_path / "empty", "--table")
+    assert "error: nothing is on record" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        typed(done.out, "--share", "0")
+    assert "error: --share must be above 0" in capsys.readouterr().err
+    typed(done.out, "--methods", *CHOSEN, "--seeds", "0")
+    assert text in page.read_text() and capsys.readouterr().out.strip() == text
+    typed(done.out, "--table")
+    assert text in page.read_text() and capsys.readouterr().out.strip() == text

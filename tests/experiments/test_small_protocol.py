@@ -3,8 +3,10 @@
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,90 +34,124 @@ from nas.cell_search.folder import read_run
 GOLDEN = Path(__file__).parents[1] / "golden" / "darts_cc.json"
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+SEARCH, RETRAIN = small_protocol.SEARCH, small_protocol.RETRAIN
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[None]:
     """Networks and epochs that take a second."""
-    sizes = {"channels": 2, "num_cells": 1, "batch_size": 128, "threads": 1, "device": "cpu"}
-    monkeypatch.setattr(small_protocol, "LAMS", 2)
-    monkeypatch.setattr(small_protocol, "RANDOM_SHARES", (0.0, 1.0))
-    monkeypatch.setattr(
-        small_protocol,
-        "SEARCH",
-        replace(small_protocol.SEARCH, **sizes, crop_padding=1, epochs=20, warmup_epochs=10,
-                eval_images=100, grid=3, finalists=20),
+    sizes = {"channels": 2, "num_cells": 1, "batch_size": 256, "threads": 1, "device": "cpu"}
+    search = replace(
+        SEARCH, **sizes, crop_padding=1, epochs=20, warmup_epochs=10, eval_images=100, grid=3,
+        finalists=20,
     )  # fmt: skip
-    monkeypatch.setattr(
-        small_protocol,
-        "RETRAIN",
-        replace(small_protocol.RETRAIN, **sizes, cutout=2, crop_padding=1, epochs=20),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_protocol, "LAMS", 2)
+        patch.setattr(small_protocol, "RANDOM_SHARES", (0.0, 1.0))
+        patch.setattr(small_protocol, "SEARCH", search)
+        patch.setattr(
+            small_protocol,
+            "RETRAIN",
+            replace(RETRAIN, **sizes, cutout=2, crop_padding=1, epochs=20),
+        )
+        yield
 
 
-def test_every_cell_is_retrained_alike(small: None, tmp_path: Path) -> None:
-    rows = protocol("digits", Path("data"), tmp_path, [0, 1], share=0.05)
-    assert [row["kind"] for row in rows] == ["ours"] * 4 + ["random"] * 2 + ["DARTS"]
-    assert [len(row["accuracies"]) for row in rows] == [1] * 4 + [2] * 3
+def run(out: Path, **options: Any) -> list[dict[str, Any]]:
+    """The protocol on digits with two seeds, one epoch of each part."""
+    return protocol(**{"data": "digits", "data_root": Path("data"), "out": out, "seeds": [0, 1],
+                       "share": 0.05, **options})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(
+    small: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of a finished run, and its rows."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    return folder, run(folder)
+
+
+@pytest.fixture
+def copy(done: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> Path:
+    """A finished run of one's own."""
+    return Path(shutil.copytree(done[0], tmp_path / "run"))
+
+
+@pytest.fixture
+def plain(done: tuple[Path, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of the finished run."""
+    return json.loads(json.dumps(done[1]))
+
+
+def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "seconds": 0} for row in rows]
+
+
+def test_every_cell_is_retrained_alike(copy: Path, plain: list[dict[str, Any]]) -> None:
+    assert [row["kind"] for row in plain] == ["ours"] * 4 + ["random"] * 2 + ["DARTS"]
+    assert [len(row["accuracies"]) for row in plain] == [1] * 4 + [2] * 3
     settings = set()
-    for folder in (tmp_path / "retrained").iterdir():
+    for folder in (copy / "retrained").iterdir():
         if folder.is_dir():
             config = small_protocol.read_retraining(folder)
             settings.add(replace(config, genotype="", seeds=(0,)))
     assert len(settings) == 1
-    text = table(rows).splitlines()
-    assert len(text) == 2 + len(rows)
+    text = table(plain).splitlines()
+    assert len(text) == 2 + len(plain)
     assert all(line.count("|") == text[0].count("|") for line in text)
 
 
-def test_networks_side_by_side_are_those_one_by_one(small: None, tmp_path: Path) -> None:
-    single, together = tmp_path / "single", tmp_path / "together"
-    first = protocol("digits", Path("data"), single, [0, 1], share=0.05)
-    together.mkdir()
-    for file in single.glob("search*.json"):
-        shutil.copy(file, together)
-    second = protocol("digits", Path("data"), together, [0, 1], share=0.05, at_once=4)
-    assert [{**row, "seconds": 0} for row in second] == [{**row, "seconds": 0} for row in first]
+def test_networks_side_by_side_are_those_one_by_one(
+    copy: Path, plain: list[dict[str, Any]]
+) -> None:
+    for name in ("ours-seed0-0", "ours-seed1-1", "random-0", "DARTS_V2"):
+        (copy / f"{name}.json").unlink()
+        shutil.rmtree(copy / "retrained" / name)
+    assert timeless(run(copy, at_once=4)) == timeless(plain)
 
 
-def test_each_factor_of_shrinking_has_a_search_of_its_own(small: None, tmp_path: Path) -> None:
-    rows = protocol("digits", Path("data"), tmp_path, [0], 0.05, search_share=0.1, shrink=[1, 2])
+def test_each_factor_of_shrinking_has_a_search_of_its_own(
+    small: None, copy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "shrunk"
+    out.mkdir()
+    for name in ("random-0", "random-1", "DARTS_V2"):
+        shutil.copy(copy / f"{name}.json", out)
+    rows = run(out, seeds=[0], search_share=0.1, shrink=[1, 2])
     assert [row["kind"] for row in rows[:4]] == ["ours"] * 2 + ["ours, shrink 2"] * 2
     assert {row["epochs"] for row in rows} == {1}
     for name, factor in (("search-seed0", 1), ("search-shrink2-seed0", 2)):
-        config = read_run(tmp_path / name)[0]
+        config = read_run(out / name)[0]
         assert (config.shrink, config.epochs) == (factor, 2)
-    assert (tmp_path / "ours-shrink2-seed0-1.json").is_file()
+    assert (out / "ours-shrink2-seed0-1.json").is_file()
 
 
 def test_what_is_finished_is_only_read(
-    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, plain: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
-    (tmp_path / "random-0.json").unlink()  # its result is read
-    for file in (tmp_path / "retrained" / "random-0").glob("checkpoint*"):
+    (copy / "random-0.json").unlink()  # its result is read
+    for file in (copy / "retrained" / "random-0").glob("checkpoint*"):
         file.unlink()
-    (tmp_path / "random-1.json").unlink()
-    (tmp_path / "retrained" / "random-1" / "result.json").unlink()
+    (copy / "random-1.json").unlink()
+    (copy / "retrained" / "random-1" / "result.json").unlink()
     monkeypatch.setattr(records, "search", None)
-    again = protocol("digits", Path("data"), tmp_path, [0], share=0.05)
-    for row in (*again, *first):
-        del row["seconds"]
-    assert again == first
+    assert timeless(run(copy)) == timeless(plain)
 
 
 def test_records_are_all_that_another_machine_needs(
-    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, plain: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    first = protocol("digits", Path("data"), here, [0], share=0.05)
+    there = tmp_path / "there"
     there.mkdir()
-    for file in here.glob("*.json"):
+    for file in copy.glob("*.json"):
         shutil.copy(file, there)
     monkeypatch.setattr(records, "search", None)
     monkeypatch.setattr(small_protocol, "retrain_each", None)
-    assert protocol("digits", Path("data"), there, [0], share=0.05) == first
+    assert run(there) == plain
     cells = small_protocol.searched(small_protocol.SEARCH, there / "search-seed0")
-    assert cells == small_protocol.searched(small_protocol.SEARCH, here / "search-seed0")
-    assert [cell.lam for cell in cells] == [{"params": row["lam"]} for row in first[:2]]
+    assert cells == small_protocol.searched(small_protocol.SEARCH, copy / "search-seed0")
+    assert [cell.lam for cell in cells] == [{"params": row["lam"]} for row in plain[:2]]
 
 
 def test_a_cell_stands_beside_what_random_cells_of_its_size_reach() -> None:
@@ -176,11 +212,13 @@ def test_published_cells_have_their_lam_and_seeds(published: Path) -> None:
 
 
 def test_published_cells_are_further_rows(
-    small: None, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path,
+    plain: list[dict[str, Any]],
+    published: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = protocol("digits", Path("data"), tmp_path, [0, 1], share=0.05)
     monkeypatch.setattr(records, "search", None)  # what there is needs no search
-    rows = protocol("digits", Path("data"), tmp_path, [0, 1], 0.05, published)
+    rows = run(copy, published=published)
     assert rows[: len(plain)] == plain
     further = rows[len(plain) :]
     assert [row["kind"] for row in further] == [
@@ -190,15 +228,15 @@ def test_published_cells_are_further_rows(
     params = cost_table("params", Skeleton(find_space("darts_free"), 1, 10, 8, 8, 2, 1))
     for row, cell in zip(further, published_cells(published, "digits", [0, 1]), strict=True):
         assert row["params"] == params.total(cell.genotype.choices())
-        config = small_protocol.read_retraining(tmp_path / "retrained" / cell.name)
-        ours = small_protocol.read_retraining(tmp_path / "retrained" / "random-0")
+        config = small_protocol.read_retraining(copy / "retrained" / cell.name)
+        ours = small_protocol.read_retraining(copy / "retrained" / "random-0")
         assert replace(config, genotype="", seeds=(0,)) == replace(ours, genotype="", seeds=(0,))
         assert config.seeds == cell.seeds
     lines = table(rows).splitlines()
     assert len(lines) == 2 + len(rows)
     assert sum("1e-07 / parameter" in line for line in lines) == 1
     monkeypatch.setattr(small_protocol, "retrain_each", None)
-    assert protocol("digits", Path("data"), tmp_path, [0, 1], 0.05, published) == rows
+    assert run(copy, published=published) == rows
 
 
 @pytest.mark.parametrize(
@@ -238,6 +276,6 @@ def test_random_cells_are_those_of_earlier_results() -> None:
 
 
 def test_a_share_of_the_epochs_is_at_least_one() -> None:
-    assert shortened(small_protocol.SEARCH, 0.1).epochs == 5
-    assert shortened(small_protocol.SEARCH, 0.1).warmup_epochs == 4
-    assert shortened(small_protocol.RETRAIN, 0.001).epochs == 1
+    assert shortened(SEARCH, 0.1).epochs == 5
+    assert shortened(SEARCH, 0.1).warmup_epochs == 4
+    assert shortened(RETRAIN, 0.001).epochs == 1

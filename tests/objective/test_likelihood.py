@@ -15,6 +15,7 @@ from nas.cell_search.config import SearchConfig
 from nas.cell_search.presets import PRESETS
 from nas.cell_search.searcher import Searcher
 from nas.data.datasets import ImageData, load_data
+from nas.objective import likelihood
 from nas.objective.elbo import NegativeElbo
 from nas.objective.likelihood import RecordedLikelihood
 from nas.runtime.cuda_graph import CudaGraphStep
@@ -108,7 +109,7 @@ def farthest(one: Searcher, other: Searcher) -> float:
 def test_a_search_ends_at_the_same_weights(
     kind: str, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.objective.likelihood.MOST_OPERATIONS", 8)
+    monkeypatch.setattr(likelihood, "MOST_OPERATIONS", 8)
     before = Rerun.made
     # Chance in the last digit grows with every step.
     steps, tolerance = CHANCE.get(kind, (30, 1e-5))
@@ -122,7 +123,7 @@ def test_a_search_ends_at_the_same_weights(
 def test_recordings_change_no_more_than_chance_on_a_gpu(
     kind: str, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.objective.likelihood.MOST_OPERATIONS", 8)
+    monkeypatch.setattr(likelihood, "MOST_OPERATIONS", 8)
     made: list[CudaGraphStep] = []
 
     def record(step: Callable[..., Tensor], inputs: Sequence[Tensor]) -> CudaGraphStep:

@@ -1,5 +1,6 @@
 """Hypergradients against closed forms, numerical differentiation, autograd and the joint batch."""
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -282,7 +283,7 @@ def test_processes_equal_one_on_the_joint_batch(form, rounds):
 
 def test_experiment_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     out = tmp_path / "table.md"
-    monkeypatch.setattr("sys.argv", ["hypergradient", "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["hypergradient", "--out", str(out)])
     threads = torch.get_num_threads()
     try:
         main()

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,8 +23,6 @@ from nas.hypernets.forms import HYPERNETS
 from nas.reports.report import read_rows
 from nas.runtime import checkpoint
 from nas.selection.front import BUDGET_GRID, Front
-
-ROOT = Path(__file__).parents[2]
 
 
 def settings(space: str = "darts", costs: tuple[str, ...] = ("params",)) -> SearchConfig:
@@ -322,14 +319,3 @@ def test_a_hypernetwork_of_another_configuration_is_refused(
         checkpoint.save(tmp_path / "checkpoint.pt", state | {"hypernet": hypernet})
         message = refusal(monkeypatch, capsys, tmp_path, "--lam", "0.3")
         assert "does not fit its own configuration" in message
-
-
-def test_the_module_runs(run_folder, loaded) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "front", str(run_folder), "--lam", "0.3"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert Genotype.from_json(done.stdout) == loaded.at(0.3)

@@ -188,8 +188,9 @@ def test_weights_are_trained_about_the_lam_of_their_run(digits: Task) -> None:
     problem = WeightProblem(config, ALONE, digits)
     assert problem.descent is not None
     problem.descent.unit_lams.copy_(torch.tensor([0.3, 0.7]))
-    logs = problem._draw_lams(0, 0).log(), problem._draw_lams(1, 0).log()
-    for log, lam in zip(logs, problem.tuned_lams.tolist(), strict=True):
+    for log, lam in zip(
+        problem.sample("train", 0).lams.log(), problem.tuned_lams.tolist(), strict=True
+    ):
         assert float(log.mean()) == pytest.approx(math.log(lam), abs=0.02)
         assert float(log.std()) == pytest.approx(0.2, rel=0.05)
 
