@@ -234,7 +234,7 @@ def test_the_table_has_a_row_for_every_method(lab: Laboratory) -> None:
 
 def test_a_surface_is_of_two_costs(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searches, "LAMS", 3)
-    monkeypatch.setattr(nasbench201, "LAMS", 3)
+    monkeypatch.setattr(table, "LAMS", 3)
     lines = table.surface(lab, [0], ("params", "raspi4")).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:5]] == [
         "one run, 3 × 3 λs", "3 random cells", "9 random cells"
