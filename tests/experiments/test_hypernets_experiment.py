@@ -1,5 +1,6 @@
 """The experiment on generated networks, in small."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,8 @@ def test_boston_stands_beside_other_models(
     monkeypatch.setattr(hypernets_small, "SPLITS", 2)
     monkeypatch.setattr(hypernets_small, "BOSTON", replace(hypernets_small.BOSTON, epochs=60))
     monkeypatch.setattr(hypernets_small, "PENALTIES", [1.0])
+    hypernets_small.boston_split(tmp_path, folder, 0)
+    shutil.copy(tmp_path / "boston-0.json", tmp_path / "boston-1.json")
     text = hypernets_small.boston_table(tmp_path, folder)
     rows = [line.split("|")[1:] for line in text.splitlines()[2:]]
     assert [row[0].strip() for row in rows] == [
