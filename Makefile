@@ -1,6 +1,7 @@
 # make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
 # make test     lint, types and every test
-# Both set up .venv first.
+# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each
+# All set up .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,7 @@ ifndef RUN
 RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: search test format clean
+.PHONY: search test campaign format clean
 .DELETE_ON_ERROR:
 
 search: .venv/installed
@@ -25,6 +26,10 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+campaign: export MUTANTS ?= 1000
+campaign: .venv/installed
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 
 format: .venv/installed
 	$(BIN)/ruff format .

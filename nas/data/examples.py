@@ -1,5 +1,6 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cells.errors import InputError, unknown
 from nas.data.batches import Examples
 from nas.data.datasets import load_data
 from nas.runtime.streams import stream
-from nas.runtime.tables import number, read_table
+from nas.runtime.tables import numbers, read_table
 
 TEST_FRACTION = 0.1
 """Share of a table's rows held out as its test part."""
@@ -141,9 +142,11 @@ def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Tas
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
     names, lines = read_table(path)
-    rows = [[number(text, where, LARGEST) for text in line] for where, line in lines]
-    if len(rows) < 3 or len(names) < 2:
+    values = array("d")
+    for where, line in lines:
+        values.extend(numbers(line, where, LARGEST))
+    if len(names) < 2 or len(values) < 3 * len(names):
         raise InputError(
             f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
         )
-    return names, np.array(rows)
+    return names, np.array(values).reshape(-1, len(names))

@@ -261,7 +261,7 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
     if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a retraining")
     with form.from_checkpoint(path):
-        require_same(config.to_dict(), form.mapping(state["config"], "config"), path)
+        require_same(config.to_dict(), form.plain(state["config"], "config"), path)
         form.whole(state["seed"], "seed", seed, seed)
         form.whole(state["step"], "step", 0, 1 << 62)
         form.finite(state.get("seconds"), "seconds")

@@ -71,7 +71,7 @@ def read_archive(data: bytes) -> Any:
     collects = gc.isenabled()
     gc.disable()  # it would look through a million new lists again and again
     try:
-        pickled = _Unpickler(io.BytesIO(records[name])).load()
+        pickled = _Unpickler(records[name]).load()
         return _Maker(records, name.removesuffix("data.pkl"), len(data)).make(pickled)
     finally:
         if collects:
@@ -96,6 +96,10 @@ class _Unpickler(pickle._Unpickler):  # the one in C would make what a file name
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
+    def __init__(self, pickled: bytes) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self.room = 100 + len(pickled) // 16  # a list or dict with something in it takes as many
+
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
@@ -113,11 +117,23 @@ class _Unpickler(pickle._Unpickler):  # the one in C would make what a file name
         arguments, function = self.stack.pop(), self.stack.pop()
         match function, arguments:
             case "OrderedDict", ():
-                self.append({})
+                self._begin({})
             case "_rebuild_tensor_v2", (_Storage() as storage, int(offset), size, stride, *_):
                 self.append(_View(storage, offset, size, stride))
             case _:
                 raise ValueError("not a call of plain data")
+
+    def load_empty_list(self) -> None:
+        self._begin([])
+
+    def load_empty_dictionary(self) -> None:
+        self._begin({})
+
+    def _begin(self, container: Any) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise ValueError("more containers than there is room for")
+        self.append(container)
 
     def load_build(self) -> None:
         self.stack.pop()  # versions of modules, which none of ours has

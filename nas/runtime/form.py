@@ -90,6 +90,17 @@ def inside(value: Any, what: str, shape: Sequence[int | None], count: int) -> Te
     return value
 
 
+def plain(value: Any, what: str) -> dict[str, Any]:
+    """Returns settings that must be JSON values by name: no tensors, nothing deep."""
+    for name, setting in mapping(value, what).items():
+        items = setting if type(setting) is list else [setting]
+        if type(name) is not str or any(
+            item is not None and type(item) not in (bool, int, float, str) for item in items
+        ):
+            raise Misfit(f"{what} has {show(name)} {show(setting)}, which is no setting")
+    return mapping(value, what)
+
+
 def weights(value: Any, what: str) -> None:
     """Refuses what are not finite tensors by name."""
     for name, weight in mapping(value, what).items():

@@ -4,7 +4,8 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from cells.errors import InputError
@@ -35,14 +36,12 @@ def read_table(
         text = read_text(path, limit)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r} ({error.strerror}): check the path") from None
-    lines = _lines(path, text)
-    names = next(lines, ("", list[str]()))[1]
-    seen = set[str]()
-    for name in names:
-        if name in seen:
+    rows = _rows(path, text)
+    names = next(rows, ("", list[str]()))[1]
+    for name, following in pairwise(sorted(names)):
+        if name == following:
             raise InputError(f"{str(path)!r} has two columns {show(name)}: rename one")
-        seen.add(name)
-    return names, _rows(lines, len(names))
+    return names, rows
 
 
 def number(text: str, where: str, largest: float = sys.float_info.max) -> float:
@@ -61,18 +60,34 @@ def number(text: str, where: str, largest: float = sys.float_info.max) -> float:
     return value
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+def numbers(line: Sequence[str], where: str, largest: float) -> list[float]:
+    """Reads the numbers of a row, each as `number` does, which is called to find the one at fault.
+
+    Raises:
+        InputError: as `number`.
+    """
+    try:
+        values = [*map(float, line)]
+        if sum(map(abs, values)) <= largest:  # false for NaN as well
+            return values
+    except ValueError:
+        pass
+    return [number(text, where, largest) for text in line]
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yields every line that is not empty, all as long as the first."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start, width = f"{str(path)!r} line ", 0
     try:
         for line in reader:
             if line:
-                yield f"{str(path)!r} line {reader.line_num}", line
+                where = f"{start}{reader.line_num}"
+                width = width or len(line)
+                if len(line) != width:
+                    raise InputError(
+                        f"{where} has {len(line)} values, not {width}: complete or remove it"
+                    )
+                yield where, line
     except csv.Error as error:
-        raise InputError(f"{str(path)!r} line {reader.line_num}: {error}: mend that line") from None
-
-
-def _rows(lines: Iterator[tuple[str, list[str]]], width: int) -> Iterator[tuple[str, list[str]]]:
-    for where, line in lines:
-        if len(line) != width:
-            raise InputError(f"{where} has {len(line)} values, not {width}: complete or remove it")
-        yield where, line
+        raise InputError(f"{start}{reader.line_num}: {error}: mend that line") from None
