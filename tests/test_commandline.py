@@ -335,13 +335,15 @@ def test_a_checkpoint_of_something_else_is_refused(refusal, copy) -> None:
     [
         ("{", "is not JSON"),
         ("", "is not JSON"),
-        ("[" * 50_000_000, "is not JSON"),
+        ("[" * 500_000, "is not JSON"),
+        ("[" * 2_000_000, "has more than 1 MiB"),
         ("[1, 2]", "is not a JSON object"),
         ('{"epoch": 3}', "unknown setting 'epoch': did you mean 'epochs'?"),
         ('{"epochs": "ten"}', "setting 'epochs' must be an integer, got 'ten'"),
         ('{"epochs": 1.5}', "setting 'epochs' must be an integer, got 1.5"),
-        ('{"lam": [NaN]}', "λ must be positive and finite, got nan"),
-        ('{"w_lr": Infinity}', "w_lr must be positive and finite, got inf"),
+        ('{"lam": [NaN]}', "is not JSON (NaN is no number)"),
+        ('{"w_lr": Infinity}', "is not JSON (Infinity is no number)"),
+        ('{"w_lr": 0}', "w_lr must be positive and finite, got 0"),
     ],
     ids=lambda text: text[:20],
 )
@@ -354,4 +356,4 @@ def test_a_damaged_configuration_is_refused(refusal, copy, option, text, message
 
 def test_a_configuration_that_is_no_text_is_refused(refusal, copy) -> None:
     (copy / "config.json").write_bytes(b"\x80\xff")
-    assert "is not JSON" in refusal("--resume", copy)
+    assert "is not UTF-8 text" in refusal("--resume", copy)

@@ -107,10 +107,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it is not a JSON object, or of more than 1 MiB.
     """
+    text = read_text(path, MAX_CONFIG)
     try:
-        values = json.loads(
-            read_text(path, MAX_CONFIG), parse_constant=_no_number, object_pairs_hook=unique_keys
-        )
+        values = json.loads(text, parse_constant=_no_number, object_pairs_hook=unique_keys)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
