@@ -40,18 +40,22 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals after which a run saves and leaves."""
 
 
+def _heeded() -> list[signal.Signals]:
+    """Returns `STOPPING`, without SIGHUP where it is ignored, as under `nohup`."""
+    hang_up_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [each for each in STOPPING if each != signal.SIGHUP or not hang_up_ignored]
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is.
-
-    SIGHUP stays ignored where it is, as under `nohup`.
-    """
+    """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    chosen = [s for s in STOPPING[1:] if signal.getsignal(s) != signal.SIG_IGN]
-    former = {number: signal.signal(number, leave) for number in chosen}
+    former = {
+        number: signal.signal(number, leave) for number in _heeded() if number != signal.SIGINT
+    }
     try:
         yield
     finally:
@@ -74,8 +78,7 @@ class StopSignal:
     """Whether SIGUSR1 has come since this was last set to False."""
 
     def __enter__(self) -> Self:
-        chosen = [s for s in STOPPING if signal.getsignal(s) != signal.SIG_IGN]
-        self._former = {number: signal.signal(number, self._receive) for number in chosen}
+        self._former = {number: signal.signal(number, self._receive) for number in _heeded()}
         self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._ask)
         return self
 
