@@ -56,13 +56,17 @@ def twins(discrete: Body, mixed: Body, choices: Sequence[int]) -> Iterator[tuple
             yield from zip(a.parameters(), b.parameters(), strict=True)
 
 
-# Images of odd size, every depth with two, one and no reductions.
-SIZES = [(1, 13, 9, 4), (3, 13, 9, 3), (3, 7, 10, 2), (1, 5, 5, 1)]
+# Images of odd size, every depth with two, one and no reductions, each kind of mixture with two.
+CASES = [
+    (1, 13, 9, 4, "active"),
+    (3, 13, 9, 3, "all"),
+    (3, 7, 10, 2, "active"),
+    (1, 5, 5, 1, "all"),
+]
 
 
 @EACH_SPACE
-@pytest.mark.parametrize(("in_channels", "height", "width", "num_cells"), SIZES)
-@pytest.mark.parametrize("mixture", ["all", "active"])
+@pytest.mark.parametrize(("in_channels", "height", "width", "num_cells", "mixture"), CASES)
 def test_one_hot_is_the_discrete_network(
     space: SearchSpace, in_channels: int, height: int, width: int, num_cells: int, mixture: str
 ) -> None:
