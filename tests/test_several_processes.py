@@ -296,7 +296,7 @@ def test_two_processes_leave_one_folder_one_log_and_one_front(
     assert len(re.findall(r"100%", err)) == 1  # one progress bar
     run = folder / "runs" / "digits"
     assert {path.name for path in run.iterdir() if "checkpoint" not in path.name} == {
-        *("config.json", "metrics.jsonl", "front.csv", "front.svg", "genotypes", "cells"),
+        *(".owner", "config.json", "metrics.jsonl", "front.csv", "front.svg", "genotypes", "cells"),
     }
     assert [(row["step"], row["epoch"]) for row in log(run)] == [(5, 1), (10, 2)]
     assert checkpoint.load(run / "checkpoint.pt")["step"] == 10

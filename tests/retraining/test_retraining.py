@@ -108,7 +108,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def test_every_file_is_there(finished: Path) -> None:
     names = {path.name for path in finished.iterdir() if "checkpoint" not in path.name}
     assert names == {
-        *("config.json", "genotype.json", "metrics.jsonl", "result.json"),
+        *(".owner", "config.json", "genotype.json", "metrics.jsonl", "result.json"),
         *("model.safetensors", "model-seed-3.safetensors"),
     }
     assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
