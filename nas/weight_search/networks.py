@@ -206,7 +206,8 @@ def _least_size(config: WeightConfig, chain: Chain) -> int:
     """How many weights the hypernetworks have at least."""
     if config.hypernet == "lowrank":
         return config.runs * config.hidden * config.rank
-    tables = {"piecewise": config.knots, "mlp": config.hidden, NONE: config.grid}
+    lams = 1 if config.lam_range().low == config.lam_range().high else config.grid
+    tables = {"piecewise": config.knots, "mlp": config.hidden, NONE: lams}
     size = sum(layer.num_params for layer in chain.layers)
     return config.runs * size * tables.get(config.hypernet, 1)
 

@@ -376,6 +376,8 @@ def test_a_run_goes_on_where_there_is_no_gpu(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- inheriting
 
+TABLES = {"params": {"base": 0.0, "table": torch.zeros(6, 5, dtype=torch.float64)}}
+
 
 POINT = pytest.mark.parametrize("search", ["point"], indirect=True)
 
@@ -393,7 +395,7 @@ def search(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Supern
     folder = tmp_path / "search"
     folder.mkdir()
     write_json(folder / "config.json", config.to_dict())
-    checkpoint.save(folder / "checkpoint.pt", state | {"hypernet": {}, "tables": {}})
+    checkpoint.save(folder / "checkpoint.pt", state | {"hypernet": {}, "tables": TABLES})
     return folder, supernet.eval()
 
 
@@ -446,8 +448,8 @@ def test_inheriting_refuses_another_network(
 def test_inheriting_refuses_operations_that_saw_fewer_channels(tmp_path: Path) -> None:
     config = SearchConfig(data="digits", channels=4, num_cells=2, partial_channels=(2,))
     write_json(tmp_path / "config.json", config.to_dict())
-    state = {"config": config.to_dict(), "step": 9, "supernet": {}, "hypernet": {}, "tables": {}}
-    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    state = {"config": config.to_dict(), "step": 9, "supernet": {}, "hypernet": {}}
+    checkpoint.save(tmp_path / "checkpoint.pt", state | {"tables": TABLES})
     retraining = RetrainConfig(genotype=CELL, inherit=str(tmp_path), device="cpu")
     with pytest.raises(InputError, match=r"saw 1/2 of the channels: leave --inherit out"):
         retrain(retraining, tmp_path / "retrained")
