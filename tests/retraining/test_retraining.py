@@ -336,7 +336,7 @@ def test_bfloat16_and_compilation_change_nothing_but_rounding(
     for trainer, seen in zip((plain, compiled, rough), losses, strict=True):
         for _ in range(3):
             trainer.advance()
-            trainer.look(False)
+            trainer.look()
             seen.append(trainer.averages["loss"].mean)
     assert losses[0] == losses[1] != losses[2]
     assert losses[0] == pytest.approx(losses[2], abs=0.05)
@@ -502,8 +502,8 @@ def test_the_preset_follows_the_data(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"lr": math.nan}, "lr must be positive and finite, got nan"),
         ({"lr": -0.1}, "lr must be positive"),
-        ({"drop_path": 1.0}, "drop_path must be less than 1"),
-        ({"label_smoothing": -0.1}, "label_smoothing must be from 0 to 1, got -0.1"),
+        ({"drop_path": 1.0}, "drop_path must be at least 0 and less than 1, got 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and less than 1, got -0.1"),
         ({"weight_decay": math.inf}, "weight_decay must be"),
         ({"precision": "bfloat61"}, "did you mean 'bfloat16'"),
         ({"seeds": ()}, "seeds must be different and at least one"),
