@@ -551,7 +551,9 @@ def test_only_retrainings_are_gone_on_with(search: tuple[Path, Supernet], tmp_pa
     with pytest.raises(InputError, match=r"folder of a search: go on with search\.py --resume"):
         read_retraining(search[0])
     (tmp_path / "config.json").write_text('{"seeds": [0], "qqq": 1}')
-    with pytest.raises(InputError, match="'qqq': choose from genotype, inherit, data, data_root"):
+    with pytest.raises(
+        InputError, match="unknown setting 'qqq': choose from device, threads, data_root"
+    ):
         read_retraining(tmp_path)
 
 
