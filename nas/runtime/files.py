@@ -97,10 +97,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(path, csv_bytes(rows))
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """Reads a `config.json`.
 
@@ -109,7 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     text = read_text(path, MAX_CONFIG)
     try:
-        values = json.loads(text, parse_constant=_no_number, object_pairs_hook=unique_keys)
+        values = json.loads(text, object_pairs_hook=unique_keys)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:

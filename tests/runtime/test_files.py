@@ -72,7 +72,7 @@ def test_json_comes_back(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text, told", [
-    ('{"a": 1, "a": 2}', "'a' stands twice"), ('{"a": NaN}', "NaN is no number"),
+    ('{"a": 1, "a": 2}', "'a' stands twice"),
     ("[1]", "not a JSON object"), ("[" * 10_000, "not JSON"), ("{", "not JSON"),
     ('{"a": ' + "1" * 5000 + "}", "not JSON"), (" " * (1 << 20) + "{}", "more than 1 MiB"),
 ])  # fmt: skip
