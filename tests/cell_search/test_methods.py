@@ -172,10 +172,15 @@ def test_stages_prune_and_widen(digits: ImageData) -> None:
 @pytest.mark.parametrize("method", ["rc", "budget"])
 def test_bounds_hold_for_every_cell_of_a_search(limit: int, method: str, half: ImageData) -> None:
     bounds = (f"params={limit}",)
-    searcher = run(make(half, **CASES[method] | {"bounds": bounds}), 6)
+    searcher = run(make(half, **CASES[method] | {"bounds": bounds}), 4)
+    dearest = searcher.problem.skeleton.space.ops.index("nor_conv_3x3")
+    with torch.no_grad():
+        searcher.hypernet.scores[:, dearest] += 5.0  # type: ignore[index]
     front = searcher.front()
-    cells = front.choices(front.lam_range.grid(30))
-    assert (front.tables["params"].totals(cells) <= limit).all()
+    lams, params = front.lam_range.grid(30), front.tables["params"]
+    assert (params.totals(front.choices(lams)) <= limit).all()
+    likeliest = front.log_probs(lams).argmax(dim=-1)
+    assert (params.totals(likeliest) > limit).any()  # it would not be so by itself
 
 
 def test_bounds_hold_for_finalists_too(digits: ImageData) -> None:
