@@ -1,6 +1,7 @@
 """The one error that a user can cause and mend."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from itertools import islice
 
@@ -9,14 +10,15 @@ class InputError(ValueError):
     """Input that its user can correct.
 
     The message is one line that names the offending value and the remedy; scripts print it
-    and leave with exit code 2. What it quotes may come from a stranger's file: control characters
-    are escaped, and the middle of a very long message is left out.
+    and leave with exit code 2. What it quotes may come from a stranger's file: line breaks become
+    spaces, control characters are escaped, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
         if len(message) > 1000:
             message = f"{message[:700]}…{message[-299:]}"
         if not message.isprintable():
+            message = re.sub(r"\s*[\n\r]\s*", " ", message)
             message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
         super().__init__(message)
 

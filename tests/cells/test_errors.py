@@ -5,7 +5,7 @@ from cells.errors import InputError, unknown
 
 def test_a_message_is_one_line() -> None:
     assert str(InputError("λ of 'a\nb\x1b[2J\u202e' – wrong")) == (
-        r"λ of 'a\nb\x1b[2J\u202e' – wrong"
+        r"λ of 'a b\x1b[2J\u202e' – wrong"
     )
 
 
