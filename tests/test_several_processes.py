@@ -297,6 +297,7 @@ def test_two_processes_leave_one_folder_one_log_and_one_front(
     run = folder / "runs" / "digits"
     assert {path.name for path in run.iterdir() if "checkpoint" not in path.name} == {
         *(".owner", "config.json", "metrics.jsonl", "front.csv", "front.svg", "genotypes", "cells"),
+        "SHA256SUMS",
     }
     assert [(row["step"], row["epoch"]) for row in log(run)] == [(5, 1), (10, 2)]
     assert checkpoint.load(run / "checkpoint.pt")["step"] == 10
