@@ -15,8 +15,9 @@ from nas.run import (
     search,
 )
 from nas.runtime.commandline import parse, run_script, take
-from nas.runtime.files import read_config, require_folder
+from nas.runtime.files import read_config
 from nas.runtime.owner import owning
+from nas.runtime.run_folder import read_run_config
 
 USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
@@ -38,7 +39,8 @@ def command() -> None:
                 "--resume goes on in the run's own folder: leave --config, --method, --out out"
             )
         folder = Path(resume)
-        with owning(require_folder(folder)):
+        read_run_config(folder)  # nothing is written where no run lies
+        with owning(folder):
             config, state = read_any_run(folder)
             config = parse(type(config), config, args, "search.py --resume RUN")
             require_same_run(config, state, folder)

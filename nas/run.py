@@ -78,7 +78,8 @@ def search(
         Stopped: on a signal that asks to leave, after saving.
     """
     kind, processes = kind_of(config), start_processes(config.device)
-    held, path = ExitStack(), folder
+    held = ExitStack()
+    path = None if state is None else folder
     try:
         if state is None and exact:
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
@@ -95,9 +96,12 @@ def search(
             )
             path = made or folder  # only the main process writes to it
             held.enter_context(owning(path))
+        assert path is not None
         kind.complete(searcher, path, state is not None)
-    except Interrupted as stop:  # after the last step: what it leads to is made again
-        raise Stopped(stop.received, "the report", f"--resume {path}") from None
+    except Interrupted as stop:
+        if path is None:  # there is nothing yet to go on with
+            raise
+        raise Stopped(stop.received, "its last checkpoint", f"--resume {path}") from None
     finally:
         held.close()
         stop_processes()

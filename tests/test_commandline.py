@@ -196,7 +196,7 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
         (["digits", "--out"], "option --out needs a value"),
         (["--config"], "option --config needs a value"),
         (["--config", "nowhere/config.json"], "nowhere/config.json: check the path"),
-        (["--resume", "nowhere"], "no folder nowhere: name that of a search"),
+        (["--resume", "nowhere"], "nowhere is not the folder of a search"),
         (["--resume", "a", "--out", "b"], "--resume goes on in the run's own folder"),
         (["--resume", "a", "--config", "b"], "--resume goes on in the run's own folder"),
         (["--resume", "a", "--method", "b"], "--resume goes on in the run's own folder"),

@@ -43,5 +43,6 @@ def finish(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is something to save
     threading.Thread(target=watch, daemon=True).start()
     finish(Path(sys.argv[1]))

@@ -6,8 +6,8 @@ from pathlib import Path
 from cells.errors import InputError
 from nas.retraining.family import retrain_family
 from nas.runtime.commandline import Parser
-from nas.runtime.files import require_folder
 from nas.runtime.owner import owning
+from nas.runtime.run_folder import read_run_config
 
 
 def command(args: Sequence[str]) -> None:
@@ -30,7 +30,8 @@ def command(args: Sequence[str]) -> None:
         if getattr(known, name) < 1:
             option = name.replace("_", "-")
             raise InputError(f"{option} must be at least 1, got {getattr(known, name)}")
-    with owning(require_folder(known.run)):
+    read_run_config(known.run)  # nothing is written where no run lies
+    with owning(known.run):
         results = retrain_family(known.run, known.cells, rest, at_once=known.at_once)
     for result in results:
         std = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"

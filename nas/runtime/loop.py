@@ -122,6 +122,7 @@ def steps(
         total=training.total_steps, initial=training.step, unit="step", desc=name or None,
         disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
     )  # fmt: skip
+    asked = stop.asked_to_save
     said_every = max(1, training.steps_per_epoch // 10)
     with bar:
         start = time.perf_counter()
@@ -140,8 +141,8 @@ def steps(
                     row = training.end_epoch()
                     if main:
                         log.append(row)
-                if main and (epoch_ends or stopped or stop.asked_to_save):
-                    stop.asked_to_save = False
+                if main and (epoch_ends or stopped or stop.asked_to_save > asked):
+                    asked = stop.asked_to_save
                     checkpoint.save(path, training.state())
                 if stopped:
                     at = f"step {training.step}" + (f" of {name}" if name else "")

@@ -48,7 +48,10 @@ def _heeded() -> list[signal.Signals]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is."""
+    """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is.
+
+    SIGUSR1, which asks to save, would end a process that has nothing to save: it is ignored.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -56,6 +59,7 @@ def interruptible() -> Iterator[None]:
     former = {
         number: signal.signal(number, leave) for number in _heeded() if number != signal.SIGINT
     }
+    former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     finally:
@@ -74,8 +78,8 @@ class StopSignal:
 
     received: int | None = None
     """The number of the first signal that came, if one did."""
-    asked_to_save = False
-    """Whether SIGUSR1 has come since this was last set to False."""
+    asked_to_save = 0
+    """How often SIGUSR1 has come."""
 
     def __enter__(self) -> Self:
         self._former = {number: signal.signal(number, self._receive) for number in _heeded()}
@@ -97,4 +101,4 @@ class StopSignal:
         self.received = number
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked_to_save = True
+        self.asked_to_save += 1
