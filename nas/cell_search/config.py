@@ -52,7 +52,7 @@ class NetworkConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Settings):
+class CourseConfig(Settings):
     """The course of the search."""
 
     epochs: Count = 50
@@ -92,7 +92,7 @@ class SearchConfig(
     ObjectiveConfig,
     EstimatorConfig,
     BilevelConfig,
-    TrainingConfig,
+    CourseConfig,
     SgdConfig,
     AdamConfig,
     PosteriorConfig,

@@ -1,7 +1,5 @@
 """Finds lottery tickets: python -m nas lottery."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import torch
 from cells.errors import InputError
 from nas.data.examples import load_task
 from nas.runtime.commandline import parse, take
-from nas.runtime.files import CONFIG, make_folder, read_config, write_atomically
+from nas.runtime.files import CONFIG, make_folder, read_config, write_csv
 from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.settings import require_same
@@ -46,13 +44,13 @@ def command(args: Sequence[str]) -> None:
         raise Stopped(stop.received, stop.at, "the same command") from None
     finally:
         stop_processes()
-    text = io.StringIO()
-    writer = csv.writer(text)
-    runs = range(config.runs)
     names = ("ticket", "control")
-    writer.writerow(["remaining", *(f"{name}_run{run}" for name in names for run in runs)])
-    for row in rows:
-        assert isinstance(row["ticket"], list) and isinstance(row["control"], list)
-        writer.writerow([row["remaining"], *row["ticket"], *row["control"]])
-    write_atomically(folder / "lottery.csv", text.getvalue().encode())
+    write_csv(
+        folder / "lottery.csv",
+        [
+            {"remaining": row["remaining"]}
+            | {f"{name}_run{run}": row[name][run] for name in names for run in range(config.runs)}
+            for row in rows
+        ],
+    )
     print(f"table in {folder / 'lottery.csv'}")

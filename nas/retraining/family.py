@@ -3,8 +3,6 @@
 python -m nas family runs/x --cells 3 --seeds 0 1 2
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +15,13 @@ from nas.reports.report import read_rows
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.run import Job, retrain_each
 from nas.runtime.commandline import parse, take
-from nas.runtime.files import read_config, write_atomically
+from nas.runtime.files import read_config, write_csv
 from nas.runtime.settings import FREE
 from nas.runtime.signals import Stopped
 
-COLUMNS = ("file", "mean", "std", "params", "flops", "seconds")
-
 
 def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[str, Any]]:
-    """Chooses Pareto members: the dearest, the cheapest, and others evenly between in rank.
+    """Chooses Pareto members: the most and the least expensive, and others evenly between in rank.
 
     Args:
         rows: of `front.csv`.
@@ -133,11 +129,7 @@ def retrain_family(
                 "seconds": sum(result["seconds"]),
             }
         )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(results)
-    write_atomically(run / "retrained.csv", text.getvalue().encode())
+    write_csv(run / "retrained.csv", results)
     points = [{**result, cost: row[cost]} for result, row in zip(results, chosen, strict=True)]
     draw_front(
         [{**row, "lam": row[f"lam_{cost}"]} for row in rows], run / "front.svg", cost, points

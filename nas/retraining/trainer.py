@@ -16,6 +16,7 @@ from cells.genotype import Genotype
 from cells.network import Network, inherit
 from nas.data.datasets import ImageData
 from nas.data.image_task import ImageTask
+from nas.optim.rates import cosine
 from nas.retraining.config import RetrainConfig
 from nas.retraining.inherit import estimate_statistics, read_supernet
 from nas.runtime.cuda_graph import CudaGraphStep
@@ -140,7 +141,7 @@ class Trainer(Training):
         if self.step < warmup:
             return config.lr * (self.step + 1) / warmup
         progress = (self.step - warmup) / (self.total_steps - warmup)
-        return config.lr_min + (config.lr - config.lr_min) * (1 + math.cos(math.pi * progress)) / 2
+        return cosine(config.lr, config.lr_min, progress)
 
     def advance(self) -> None:
         """One step of SGD, whose numbers the next look takes in."""
@@ -202,19 +203,19 @@ class Trainer(Training):
             numbers = steps.tolist()
         first = self.step - len(self._unseen)
         self._unseen = []
-        for step, (loss, hits, norm) in enumerate(numbers, start=first):
+        for step, (loss, correct, norm) in enumerate(numbers, start=first):
             if not math.isfinite(loss + norm):
                 raise InputError(
                     f"the loss became {loss}, its gradient {norm} at step {step} of seed "
                     f"{self.seed}: no later checkpoint is written; lower --lr"
                 )
             self.add("loss", loss)
-            self.add("train_accuracy", hits)
+            self.add("train_accuracy", correct)
 
     def postfix(self) -> str:
         means = self.means()
-        hits = 100 * means["train_accuracy"]
-        return f"loss {means['loss']:.3f}, train {hits:.1f}%, lr {self._taken_lr:.3g}"
+        percent = 100 * means["train_accuracy"]
+        return f"loss {means['loss']:.3f}, train {percent:.1f}%, lr {self._taken_lr:.3g}"
 
     def row(self) -> dict[str, Any]:
         """See `Training`; `step` counts those of the seeds before this one."""

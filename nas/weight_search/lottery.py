@@ -170,7 +170,7 @@ def smallest_removed(
 
 def lottery(
     config: LotteryConfig, task: Task, processes: Processes, folder: Path
-) -> list[dict[str, list[float] | float]]:
+) -> list[dict[str, Any]]:
     """Trains, prunes and rewinds, round by round, tickets and controls side by side.
 
     Args:
