@@ -1,6 +1,7 @@
 """What every test shares: one thread, so that numbers repeat, and the way to real data."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,3 +104,23 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(problem, "measure", unhurried)
         search(config, folder)
     return folder
+
+
+@pytest.fixture
+def peak_memory() -> Callable[[], Callable[[], int]]:
+    """Starts to watch memory; what it returns tells by how many bytes use has been above that."""
+    forget, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not forget.exists():
+        pytest.skip("this system does not tell a process its peak of memory")
+
+    def peak() -> int:
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        assert found is not None
+        return 1024 * int(found[1])
+
+    def start() -> Callable[[], int]:
+        forget.write_text("5")  # the peak so far, which may be that of another test
+        before = peak()
+        return lambda: peak() - before
+
+    return start
