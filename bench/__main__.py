@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from bench import growth, methods, overheads, processes, steps
-from nas.runtime.files import write_atomically
+from cells.output_files import write_atomically
 from nas.runtime.processes import describe_machine, start_processes
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from cells.errors import InputError, unknown
+from cells.output_files import write_atomically
 from cells.space import SearchSpace, find_space
 from cells.strict_json import layout, load_json, show, typed
 
@@ -169,17 +169,7 @@ class Genotype:
             InputError: as `to_json`.
             OSError: if the folder is missing or full.
         """
-        path = Path(path)
-        text = self.to_json()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(Path(path), self.to_json().encode())
 
 
 def read_edge(value: Any) -> Edge:

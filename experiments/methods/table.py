@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
+from cells.output_files import write_atomically
 from experiments.chance import Chance, verdict
-from nas.runtime.files import write_atomically
 
 BEGIN, END = "<!-- methods -->\n", "<!-- end methods -->"
 HEAD = (

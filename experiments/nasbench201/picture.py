@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cells.output_files import write_atomically
 from cells.sampling import Choices
 from experiments.nasbench201.benchmark import LEAST, Benchmark
 from nas.reports.style import FAINT, FONTS, INK, MUTED
-from nas.runtime.files import write_atomically
 
 LABELS = {
     "params": "parameters, million",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
+from cells.output_files import draft_of, replace_synced
 from nas.runtime.commandline import Parser
 from nas.runtime.files import write_csv
 from nas.weight_search.networks import Generated
@@ -24,14 +25,15 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
     given = parser.parse_args(args)
     out: Path = given.out or given.run / "tuned"
-    if out.exists():
+    if out.exists():  # before any work is done
         raise InputError(f"{out} exists: choose another --out")
     generated = Generated.load(given.run)
     task = generated.task()
     rows = tuned_rows(generated, tune(generated, task), task)
-    out.mkdir(parents=True)
-    write_csv(out / "tuned.csv", rows)
-    for run, row in enumerate(rows):
-        generated.save(out / f"network-{row['seed']}.safetensors", row["lam"], run)
+    with draft_of(out) as draft:
+        write_csv(draft / "tuned.csv", rows)
+        for run, row in enumerate(rows):
+            generated.save(draft / f"network-{row['seed']}.safetensors", row["lam"], run)
+        replace_synced(draft, out)
     print("\n".join(describe(rows, generated)))
     print(f"table in {out / 'tuned.csv'}, networks beside it")

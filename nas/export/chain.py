@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cells.chain import Chain, module_of
 from cells.errors import InputError
+from cells.output_files import write_atomically
 from nas.export.reproducible import serialise
-from nas.runtime.files import write_atomically
 
 
 def save_chain(

@@ -15,12 +15,13 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.input_files import open_regular
 from cells.network import Network
+from cells.output_files import write_atomically
 from cells.space import find_space
 from cells.strict_json import show, typed
 from nas.data.augmentation import normalise
 from nas.data.datasets import ImageData
 from nas.export.reproducible import HASH, digest, serialise
-from nas.runtime.files import describe, write_atomically
+from nas.runtime.files import describe
 
 FORMAT = "nas-network"
 VERSION = "1"

@@ -20,9 +20,9 @@ from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from cells.genotype import Genotype
+from cells.output_files import write_atomically
 from cells.space import SearchSpace, find_space
 from nas.reports.style import FAINT, FONTS, INK, MUTED, NODE_FILL, PAPER
-from nas.runtime.files import write_atomically
 
 NODE_LINE = "#8493a8"
 # The first prefix that fits decides.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cells.errors import InputError
 from cells.input_files import MIB
+from cells.output_files import write_atomically
 from cells.strict_json import show
 from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
@@ -19,7 +20,7 @@ from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
-from nas.runtime.files import csv_bytes, require_folder, write_atomically
+from nas.runtime.files import csv_bytes, require_folder
 from nas.runtime.metrics import Average, accuracy
 from nas.runtime.sums import check_sums, write_sums
 from nas.runtime.tables import number, read_table

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nas.runtime.files import write_atomically
+from cells.output_files import write_atomically
 
 # What all pictures share. Cells are measured in the widest of these fonts, which matplotlib
 # bundles: boxes fit the text in all of them.

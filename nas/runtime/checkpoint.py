@@ -16,8 +16,8 @@ import torch
 
 from cells.errors import InputError
 from cells.input_files import read_regular
+from cells.output_files import replace_synced, temporary, write_atomically, write_synced
 from nas.runtime.archive import Code, read_archive
-from nas.runtime.files import replace_synced, temporary, write_atomically, write_synced
 
 # What `torch.save` writes last: the record that ends a zip archive.
 ZIP_END, ZIP_END_SIZE = b"PK\5\6", 22

@@ -1,18 +1,16 @@
-"""Files that are whole or absent, and run folders: made once, never overwritten."""
+"""Run folders, made once and never overwritten, and the kinds of files in them."""
 
 import csv
 import errno
 import io
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cells.errors import InputError
 from cells.input_files import MIB, read_text
+from cells.output_files import draft_of, replace_synced, write_atomically
 from cells.strict_json import unique_keys
 
 CHECKPOINT = "checkpoint.pt"
@@ -37,9 +35,7 @@ def make_folder(
     Raises:
         InputError: if it exists and `exact` is set.
     """
-    draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    draft.mkdir(parents=True)
-    try:
+    with draft_of(path) as draft:
         write_json(draft / CONFIG, config)
         fill(draft)
         candidate, number = path, 1
@@ -48,9 +44,8 @@ def make_folder(
                 refuse_existing(path)
             number += 1
             candidate = path.with_name(f"{path.name}-{number}")
-        return draft.rename(candidate)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        replace_synced(draft, candidate)
+        return candidate
 
 
 def refuse_existing(path: Path) -> None:
@@ -127,59 +122,6 @@ REMEDIES = {
     errno.EDQUOT: "free some space, then try again",
 }
 """What a user can do about each error of the file system."""
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to errors that lack it, as "no space left" does while writing."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on the disk; removes it if that fails.
-
-    Raises:
-        OSError: naming the file, e.g. if no space is left.
-    """
-    try:
-        with naming(path), open(path, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def replace_synced(source: Path, target: Path) -> None:
-    """Renames a file over another of the same folder and waits until the disk knows."""
-    with naming(target):
-        os.replace(source, target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def temporary(path: Path) -> Path:
-    """Returns the name under which a file is written before it gets its own."""
-    return path.with_name(f".{path.name}.tmp")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file such that whoever opens it finds all of the old or all of the new content.
-
-    Raises:
-        OSError: naming the file; its old content is left as it was.
-    """
-    write_synced(temporary(path), data)
-    replace_synced(temporary(path), path)
 
 
 def describe(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from cells.errors import InputError
 from cells.input_files import MIB, read_regular
-from nas.runtime.files import naming, write_atomically
+from cells.output_files import naming, write_atomically
 
 MAX_BYTES = 1024 * MIB
 """Of a record."""
@@ -36,6 +37,8 @@ class MetricsLog:
         line = json.dumps(_finite(row), allow_nan=False)
         with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def keep(self, last_step: int, seed: int | None = None) -> None:
         """Drops what was logged after a step, when a run resumes from there.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cells.errors import InputError
 from cells.input_files import MIB, read_regular, read_text
-from nas.runtime.files import write_atomically
+from cells.output_files import write_atomically
 
 SUMS = "SHA256SUMS"
 

@@ -2,10 +2,8 @@
 
 import errno
 import os
-import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,21 +11,9 @@ import torch
 
 from cells.errors import InputError
 from nas.runtime.commandline import run_script
-from nas.runtime.files import write_atomically
 from nas.runtime.processes import Processes, has_bfloat16, start_processes
 from nas.runtime.signals import Stopped
 from nas.runtime.streams import stream
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Lets the operating system refuse writes beyond a size, as a full disk does."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def test_stream_is_seeded_by_sha256_of_its_arguments() -> None:
@@ -155,14 +141,3 @@ def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
     assert capsys.readouterr() == ("stopped at step 7; go on with --resume runs/x\n", "")
     with pytest.raises(ZeroDivisionError):
         run_script(fault)
-
-
-def test_write_atomically_replaces_or_leaves_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "front.csv"
-    write_atomically(path, b"old")
-    with largest_file(1000), pytest.raises(OSError, match=r"front\.csv") as refused:
-        write_atomically(path, bytes(1001))
-    assert refused.value.errno == errno.EFBIG
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"front.csv": b"old"}
-    write_atomically(path, b"new")
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"front.csv": b"new"}
