@@ -2,15 +2,15 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cells.errors import InputError
 
 MIB = 1 << 20
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Opens a file to read its bytes; what is not a regular file is refused, never waited for.
 
     Raises:

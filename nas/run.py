@@ -10,6 +10,7 @@ from nas.optim.kind import SearchKind
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
 from nas.runtime.form import from_checkpoint
+from nas.runtime.manifest import note_resume, write_manifest
 from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
@@ -86,16 +87,23 @@ def search(
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
         if state is None:
+
+            def fill(draft: Path) -> None:
+                checkpoint.save(draft / CHECKPOINT, searcher.state())
+                write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
+
             made = processes.in_main(
                 lambda: make_folder(
                     folder,
                     exact=exact,
                     config=config.to_dict(),
-                    fill=lambda draft: checkpoint.save(draft / CHECKPOINT, searcher.state()),
+                    fill=fill,
                 )
             )
             path = made or folder  # only the main process writes to it
             held.enter_context(owning(path))
+        else:
+            processes.in_main(lambda: note_resume(folder, f"step {searcher.step}", processes))
         assert path is not None
         kind.complete(searcher, path, state is not None)
     except Interrupted as stop:

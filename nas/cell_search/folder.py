@@ -56,6 +56,7 @@ def check_state(state: dict[str, Any], config: SearchConfig) -> None:
             form.optimizer(state[name], name)
     form.whole(state.get("step", 0), "step", 0, 1 << 62)
     form.averages(state.get("averages", {}))
+    form.texts(state.get("fingerprint", {}), "fingerprint")
     memory = state.get("memory", [])
     if type(memory) is not list:
         raise form.Misfit(f"memory must be a list, got {show(memory)}")

@@ -18,6 +18,7 @@ from nas.hypernets.architecture import build_architecture_hypernet
 from nas.hypernets.forms import Hypernet
 from nas.runtime import checkpoint, form
 from nas.runtime.files import CHECKPOINT, require_folder
+from nas.runtime.fingerprint import Fingerprint
 from nas.runtime.settings import FREE
 from nas.selection.finalists import Finalists
 from nas.selection.front import Front
@@ -61,6 +62,7 @@ def make_front(
     finalists: Finalists | None = None,
     kept: Tensor | None = None,
     bounds: Budgets | None = None,
+    fingerprint: Fingerprint | None = None,
 ) -> Front:
     """Returns the cells of a search as a function of λ.
 
@@ -69,6 +71,7 @@ def make_front(
         finalists: cells to choose from, if the search scored any.
         kept: (edges, n) int64 on the CPU, the candidates that are left, if some were removed.
         bounds: those of the settings, if they have been read.
+        fingerprint: of the data, if it is known.
     """
     space = find_space(config.space)
     if bounds is None and config.bounds:
@@ -86,7 +89,8 @@ def make_front(
         arch_kl_price=config.arch_kl if config.arch_kl_end is None else config.arch_kl_end,
         naswot=config.naswot,
         seed=config.seed,
-        search={name: value for name, value in config.to_dict().items() if name not in FREE},
+        search={name: value for name, value in config.to_dict().items() if name not in FREE}
+        | ({"fingerprint": dict(fingerprint)} if fingerprint else {}),
     )
 
 
@@ -117,4 +121,11 @@ def load_front(run: str | Path) -> Front:
             hypernet.load_state_dict(state["hypernet"])
     scored = state.get("finalists")
     finalists = Finalists.from_state(scored) if scored else None
-    return make_front(config, hypernet, tables, finalists, state.get("kept"))
+    return make_front(
+        config,
+        hypernet,
+        tables,
+        finalists,
+        state.get("kept"),
+        fingerprint=state.get("fingerprint"),
+    )

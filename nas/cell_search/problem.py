@@ -49,6 +49,7 @@ class Problem:
         schedule: what changes in the course of the search.
         steps_per_epoch: steps in which the training part is seen once.
         total_steps: steps of the whole search.
+        fingerprint: of the data.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Problem:
         self.steps_per_epoch = self._batches["train"].steps_per_epoch
         self.schedule = Schedule(config, self.steps_per_epoch)
         self.total_steps = self.schedule.total_steps
+        self.fingerprint = data.fingerprint
         self.supernet = self.new_supernet(0)
         weight_noise = None
         if config.weights == "gaussian":

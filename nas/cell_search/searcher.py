@@ -190,7 +190,9 @@ class Searcher(Search):
         kept = self.problem.objective.distribution.kept
         left = None if kept is None else kept.cpu()
         bounds = self.problem.bounds
-        return make_front(self.config, self.hypernet, tables, self.finalists, left, bounds)
+        return make_front(
+            self.config, self.hypernet, tables, self.finalists, left, bounds, self.fingerprint
+        )
 
     def end_epoch(self) -> dict[str, Any]:
         """Tells the Gibbs form what the operations cost by now, where that is their KL."""

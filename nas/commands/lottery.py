@@ -9,6 +9,7 @@ from cells.errors import InputError
 from nas.data.examples import load_task
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import CONFIG, make_folder, read_config, write_csv
+from nas.runtime.manifest import note_resume, write_manifest
 from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.settings import require_same
@@ -36,9 +37,18 @@ def command(args: Sequence[str]) -> None:
         task = load_task(
             config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
         )
-        if not folder.exists():
-            make_folder(folder, exact=True, config=config.to_dict())
+        begun = not folder.exists()
+        if begun:
+            settings = config.to_dict()
+            make_folder(
+                folder,
+                exact=True,
+                config=settings,
+                fill=lambda draft: write_manifest(draft, settings, task.fingerprint, processes),
+            )
         with owning(folder):
+            if not begun:
+                note_resume(folder, "its last checkpoint", processes)
             rows = lottery(config, task, processes, folder)
     except Stopped as stop:
         raise Stopped(stop.received, stop.at, "the same command") from None

@@ -4,7 +4,8 @@ Everything is read at once into uint8 tensors. What becomes of those, from the d
 parts to batches, is in `nas.data.batches` and `nas.data.augmentation`.
 """
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cells.errors import InputError, unknown
 from nas.data.batches import Split, stratified_split
 from nas.data.image_folder import decode_all, first_line, list_files, visible
 from nas.data.npz import read_arrays
+from nas.runtime.fingerprint import Fingerprint, of_array, of_files, of_names
 
 TEST_FRACTION = 0.2
 """Share of each class held out as test part where a source has none of its own."""
@@ -26,6 +28,9 @@ TORCHVISION = {
     "cifar100": ("CIFAR100", "cifar-100-python"),
 }
 """Name here -> class in torchvision, folder under the data root in which it keeps its files."""
+
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+"""Names of the test part beside a folder `train`; the first that is there counts."""
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -51,6 +56,8 @@ class ImageData:
     """Of each channel over the training part, in [0, 1] units; 1 for a constant channel."""
     flip: bool
     """Whether a mirrored image still shows its class."""
+    fingerprint: Fingerprint = field(default_factory=dict)
+    """Of what was read."""
 
     @property
     def channels(self) -> int:
@@ -76,7 +83,8 @@ def load_data(
     Args:
         source: `digits` (bundled with scikit-learn, 8x8), `mnist`, `fashion`, `cifar10`,
             `cifar100`, a `.npz` file with x_train y_train x_test y_test, or a folder of images
-            with `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+            with `train/<class>/*` and `test/<class>/*` (or `val`, `valid`, `validation` in the
+            place of `test`), or `<class>/*` alone.
         root: folder of the named data sets; they are downloaded to it if absent.
         split_seed: fixes the test part where the source has none of its own.
         image_size: side in pixels to which the images of a folder are resized, without regard
@@ -157,20 +165,37 @@ def _load_npz(
 def _check_images(what: str, x: np.ndarray[Any, Any]) -> None:
     """Refuses images that are not bytes with the channels last."""
     if x.dtype != np.uint8:
-        factor = "x * 255" if x.dtype.kind == "f" and x.size and x.max() <= 1 else "x"
-        raise InputError(
-            f"{what} holds {x.dtype}, not uint8 in 0 … 255: "
-            f"store numpy.rint({factor}).astype('uint8')"
-        )
+        raise InputError(f"{what} holds {x.dtype}, not uint8 in 0 … 255: {_as_bytes(x)}")
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise InputError(
             f"{what} has shape {x.shape}: images are (n, height, width) or "
             "(n, height, width, channels), none of them 0"
         )
-    if x.ndim == 4 and x.shape[3] > 4 >= x.shape[1]:
+    if x.ndim == 4 and x.shape[3] > 4 and x.shape[1] != x.shape[2]:
+        if x.shape[1] <= 4 or x.shape[2] == x.shape[3]:
+            raise InputError(
+                f"{what} has shape {x.shape}, channels first: store x.transpose(0, 2, 3, 1)"
+            )
         raise InputError(
-            f"{what} has shape {x.shape}, channels first: store x.transpose(0, 2, 3, 1)"
+            f"{what} has shape {x.shape}, which tells rows and channels not apart: of more than 4 "
+            "channels, last, images must be square"
         )
+
+
+def _as_bytes(x: np.ndarray[Any, Any]) -> str:
+    """Returns how to store numbers as bytes without losing what they say."""
+    if x.dtype.kind == "b":
+        return "store x.astype('uint8') * 255"
+    if x.dtype.kind in "iuf" and x.size:
+        low, high = x.min(), x.max()
+        if x.dtype.kind == "f" and low >= 0 and high <= 1:
+            return "store numpy.rint(x * 255).astype('uint8')"
+        if x.dtype.kind == "f" and low >= -1 and high <= 1:
+            return "store numpy.rint((x + 1) * 127.5).astype('uint8')"
+        if low >= 0 and high <= 255:
+            return "store numpy.rint(x).astype('uint8')"
+        return f"its values reach from {low:g} to {high:g}, scale those of both parts alike"
+    return "store the pixels as bytes"
 
 
 def _check_labels(what: str, y: np.ndarray[Any, Any], num_images: int) -> None:
@@ -188,8 +213,15 @@ def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageDa
     """Reads a folder of images in one of its two layouts."""
     if image_size is not None and image_size < 1:
         raise InputError(f"image size must be 1 or more pixels, got {image_size}")
-    apart = (path / "train").is_dir() and (path / "test").is_dir()
+    tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    apart = (path / "train").is_dir() and bool(tests)
     train_folder = path / "train" if apart else path
+    if apart and len(tests) > 1:
+        warnings.warn(
+            f"{tests[1]} is left out: {tests[0]} is the test part, and a search holds out its own "
+            "validation part",
+            stacklevel=2,
+        )
     classes = tuple(folder.name for folder in visible(train_folder) if folder.is_dir())
     if len(classes) < 2:
         raise InputError(
@@ -199,7 +231,7 @@ def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageDa
     files = list_files(train_folder, classes)
     num_train = len(files)
     if apart:
-        files += list_files(path / "test", classes)
+        files += list_files(tests[0], classes)
     labels = np.array([label for _, label in files])
     both = _split(decode_all([file for file, _ in files], image_size), labels)
     if apart:
@@ -207,7 +239,10 @@ def _load_folder(path: Path, split_seed: int, image_size: int | None) -> ImageDa
         test = Split(both.images[num_train:], both.labels[num_train:])
     else:
         train, test = stratified_split(both, TEST_FRACTION, split_seed)
-    return _image_data(path.resolve().name, train, test, classes, flip=True)
+    data = _image_data(path.resolve().name, train, test, classes, flip=True)
+    # Of the files, as another version of a decoder may give other pixels.
+    found = {"files of images": of_files([file for file, _ in files], path)}
+    return replace(data, fingerprint=found)
 
 
 def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -240,7 +275,8 @@ def _image_data(
     if train.labels.unique().tolist() != list(range(len(classes))):
         raise InputError(
             f"training labels of {name!r} leave out some of 0 … {int(train.labels.max())}: "
-            "renumber them, numpy.unique(y, return_inverse=True)"
+            "renumber those of both parts alike, by number = {y: i for i, y in "
+            "enumerate(sorted(set(y_train.tolist())))}"
         )
     outside = test.labels[(test.labels < 0) | (test.labels >= len(classes))]
     if len(outside):
@@ -249,7 +285,11 @@ def _image_data(
             f"{len(classes) - 1} seen in training: remove those images"
         )
     mean, std = zip(*map(_mean_and_std, train.images.unbind(1)), strict=True)
-    return ImageData(name, train, test, len(classes), classes, mean, std, flip)
+    fingerprint = {"classes": of_names(classes)}
+    for part, split in (("training", train), ("test", test)):
+        fingerprint[f"{part} images"] = of_array(split.images)
+        fingerprint[f"{part} labels"] = of_array(split.labels)
+    return ImageData(name, train, test, len(classes), classes, mean, std, flip, fingerprint)
 
 
 def _mean_and_std(channel: torch.Tensor) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
 from array import array
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from cells.errors import InputError, unknown
 from nas.data.batches import Examples
 from nas.data.datasets import load_data
+from nas.runtime.fingerprint import Fingerprint, of_array, of_names
 from nas.runtime.streams import stream
 from nas.runtime.tables import numbers, read_table
 
@@ -36,6 +37,8 @@ class Task:
     """Likewise; 1 for classes."""
     val: Examples | None = None
     """What was held out of the training part, if anything."""
+    fingerprint: Fingerprint = field(default_factory=dict)
+    """Of what was read."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -77,12 +80,16 @@ def load_task(
             if target not in names:
                 raise unknown("column", target, names)
             column = names.index(target)
-        return hold_out(table_task(path.stem, rows, column, split_seed), val_fraction, split_seed)
+        task = table_task(path.stem, rows, column, split_seed)
+        found = {"columns": of_names(names), "rows": of_array(rows)}
+        return hold_out(replace(task, fingerprint=found), val_fraction, split_seed)
     if target is not None:
         raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
     data = load_data(source, root, split_seed=split_seed)
     train, test = (Examples(part.images / 255, part.labels) for part in (data.train, data.test))
-    task = Task(data.name, train, test, data.num_classes, False, 0.0, 1.0)
+    task = Task(
+        data.name, train, test, data.num_classes, False, 0.0, 1.0, fingerprint=data.fingerprint
+    )
     return hold_out(task, val_fraction, split_seed)
 
 
@@ -139,9 +146,22 @@ def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Tas
     return Task(name, examples(train), examples(test), 1, True, centre, scale)
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
     names, lines = read_table(path)
+    if names and all(map(_is_number, names)):
+        raise InputError(
+            f"the first line of {str(path)!r} is numbers, which would be lost: put a line with the "
+            "names of the columns before it"
+        )
     values = array("d")
     for where, line in lines:
         values.extend(numbers(line, where, LARGEST))

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from nas.data.augmentation import normalise
 from nas.data.datasets import ImageData
 from nas.export.reproducible import HASH, digest, serialise
 from nas.runtime.files import describe
+from nas.runtime.fingerprint import Fingerprint
 
 FORMAT = "nas-network"
 VERSION = "1"
@@ -46,12 +47,14 @@ class TrainingData:
     """Of each channel, in [0, 1] units."""
     shape: tuple[int, ...]
     """(channels, height, width) of its images."""
+    fingerprint: Fingerprint = field(default_factory=dict)
+    """See `nas.runtime.fingerprint`; empty if it was not recorded."""
 
     @classmethod
     def of(cls, data: ImageData) -> "TrainingData":
         """Describes a data set."""
         shape = (data.channels, data.height, data.width)
-        return cls(data.name, data.classes, data.mean, data.std, shape)
+        return cls(data.name, data.classes, data.mean, data.std, shape, data.fingerprint)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Maps bytes, uint8 (batch, channels, height, width), to what the network takes.
@@ -205,6 +208,10 @@ def _training_data(values: dict[str, Any], skeleton: Skeleton) -> TrainingData:
         _tuple_of(float, values, "mean", skeleton.in_channels),
         _tuple_of(float, values, "std", skeleton.in_channels),
         (skeleton.in_channels, skeleton.height, skeleton.width),
+        {
+            name: typed(text, str, f"its {name}")
+            for name, text in typed(values.get("fingerprint", {}), dict, "its fingerprint").items()
+        },
     )
     for mean, std in zip(data.mean, data.std, strict=True):
         if not 0 <= mean <= 1 or not LEAST_STD <= std <= 1:

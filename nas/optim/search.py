@@ -5,7 +5,7 @@ What is searched, and what else moves at a step, is told by a subclass.
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -45,6 +45,7 @@ class Objective(Protocol):
 
     steps_per_epoch: int
     total_steps: int
+    fingerprint: Mapping[str, str]
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -87,7 +88,9 @@ class Search(Training):
         problem: Objective,
         w_optimizer: torch.optim.Optimizer,
     ) -> None:
-        super().__init__(config, processes, problem.steps_per_epoch, problem.total_steps)
+        super().__init__(
+            config, processes, problem.steps_per_epoch, problem.total_steps, problem.fingerprint
+        )
         self.problem = problem
         self.w_optimizer = w_optimizer
 

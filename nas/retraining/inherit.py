@@ -10,16 +10,23 @@ from cells.cell import Skeleton
 from cells.errors import InputError
 from cells.supernet import Supernet
 from nas.cell_search.folder import read_run
+from nas.runtime.fingerprint import Fingerprint, require_same_data
 from nas.weights.kernels import to_generated, to_plain
 
 
-def read_supernet(run: Path, skeleton: Skeleton) -> Supernet:
+def read_supernet(run: Path, skeleton: Skeleton, fingerprint: Fingerprint) -> Supernet:
     """Reads the weights of a search: of Gaussian ones the means, of generated ones the kernels.
 
+    Args:
+        fingerprint: of the data that they are to be trained on.
+
     Raises:
-        InputError: if the folder is no search, or one of another network.
+        InputError: if the folder is no search, or one of another network or other data.
     """
     config, state = read_run(run)
+    require_same_data(
+        state.get("fingerprint", {}), fingerprint, f"the search in {run}", "leave --inherit out"
+    )
     if config.space != skeleton.space.name:
         raise InputError(
             f"the search in {run} is of space {config.space!r}, the genotype of "

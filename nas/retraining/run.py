@@ -13,6 +13,7 @@ from cells.cost import cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import read_genotype
+from cells.strict_json import typed
 from nas.cell_search.folder import read_run
 from nas.data.datasets import ImageData, load_data
 from nas.export.safetensors import TrainingData, save_network
@@ -20,6 +21,8 @@ from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime.fingerprint import Fingerprint, require_same_data
+from nas.runtime.manifest import is_exact, note_resume, write_manifest
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.owner import owning
 from nas.runtime.processes import Processes, describe_machine, start_processes, stop_processes
@@ -146,6 +149,13 @@ class _Retraining:
         source = (config.data, config.data_root, config.split_seed, config.image_size)
         if source not in data:
             data[source] = _read_data(config, processes)
+        if genotype.search.get("data") == config.data:
+            require_same_data(
+                recorded_fingerprint(genotype),
+                data[source].fingerprint,
+                f"the search that found {config.genotype}",
+                "search again: images that it has seen might be tested on",
+            )
         self.job, self._held = job, held
         self.result: dict[str, Any] | None = None
         self._config, self._folder, self._resume = config, folder, job.resume
@@ -159,7 +169,7 @@ class _Retraining:
         Yields:
             A trainer, and its steps.
         """
-        config, main = self._config, self._processes.is_main
+        config, main, resumed = self._config, self._processes.is_main, self._resume
         for index, seed in enumerate(config.seeds):
             state = None
             if self._resume and self._folder:
@@ -172,8 +182,14 @@ class _Retraining:
                     with form.fitting("network or optimizer"):
                         trainer = Trainer(config, *parts, state=state)
                     form.require_usable(trainer.optimizer, "optimizer")
+            if resumed and main and self._folder and trainer.step < trainer.total_steps:
+                where = f"step {trainer.step} of seed {seed}"
+                note_resume(self._folder, where, self._processes)
+                resumed = False
             if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self._folder = _begin(config, self._genotype, self._folder, self._processes)
+                self._folder = _begin(
+                    config, self._genotype, self._folder, self._processes, self._data.fingerprint
+                )
                 self._held.enter_context(owning(self._folder))
             assert self._folder is not None
             log = MetricsLog(self._folder / "metrics.jsonl")
@@ -216,6 +232,7 @@ class _Retraining:
             "seconds": [self._seconds[seed] for seed in config.seeds],
             "precision": trainer.precision,
             "machine": describe_machine(self._processes),
+            "exact": is_exact(folder),
         }
         write_json(folder / "result.json", self.result)
         spread = "" if std is None else f" ± {100 * std:.2f}"
@@ -225,9 +242,19 @@ class _Retraining:
 
 
 def _begin(
-    config: RetrainConfig, genotype: Genotype, folder: Path | None, processes: Processes
+    config: RetrainConfig,
+    genotype: Genotype,
+    folder: Path | None,
+    processes: Processes,
+    fingerprint: Fingerprint,
 ) -> Path:
     """Makes the run folder, with what does not change during the run, and returns it."""
+    settings = config.to_dict()
+
+    def fill(draft: Path) -> None:
+        genotype.save(draft / GENOTYPE)
+        write_manifest(draft, settings, fingerprint, processes)
+
     name = genotype.name or ""
     if not re.fullmatch(r"[\w.-]+", name):
         name = genotype.id
@@ -236,11 +263,21 @@ def _begin(
         lambda: make_folder(
             path,
             exact=folder is not None,
-            config=config.to_dict(),
-            fill=lambda draft: genotype.save(draft / GENOTYPE),
+            config=settings,
+            fill=fill,
         )
     )
     return made or path  # only the main process writes to it
+
+
+def recorded_fingerprint(genotype: Genotype) -> dict[str, str]:
+    """Returns the fingerprint of the data that a genotype was searched on; empty if it has none.
+
+    Raises:
+        InputError: if it is not made of texts.
+    """
+    found = typed(genotype.search.get("fingerprint", {}), dict, "fingerprint of the search's data")
+    return {name: typed(text, str, f"{name} of the search's data") for name, text in found.items()}
 
 
 def checkpoint_path(folder: Path, seed: int) -> Path:
@@ -268,6 +305,7 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
         form.weights(state["network"], "network")
         form.optimizer(state["optimizer"], "optimizer")
         form.averages(state["averages"])
+        form.texts(state.get("fingerprint", {}), "fingerprint")
     return state
 
 

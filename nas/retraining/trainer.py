@@ -90,7 +90,7 @@ class Trainer(Training):
             processes=processes,
         )
         per_epoch = self.batches.steps_per_epoch
-        super().__init__(config, processes, per_epoch, config.epochs * per_epoch)
+        super().__init__(config, processes, per_epoch, config.epochs * per_epoch, data.fingerprint)
         with _seeded(seed, "weights", 0):
             self.network = Network(
                 genotype, self.task.skeleton, auxiliary=config.auxiliary_weight > 0
@@ -110,7 +110,8 @@ class Trainer(Training):
         if state is not None:
             self.restore(state)
         elif config.inherit is not None:
-            inherit(self.network, read_supernet(Path(config.inherit), self.network.skeleton))
+            supernet = read_supernet(Path(config.inherit), self.network.skeleton, data.fingerprint)
+            inherit(self.network, supernet)
             batches = (self.batches.batch(step)[0] for step in range(per_epoch))
             estimate_statistics(self.network, batches)
         self.model: nn.Module = _Heads(self.network)

@@ -134,6 +134,13 @@ def averages(value: Any) -> None:
             raise Misfit(f"the total of {name} must be a number, got {show(average['total'])}")
 
 
+def texts(value: Any, what: str) -> None:
+    """Refuses what are not texts by name."""
+    for name, text in mapping(value, what).items():
+        if type(name) is not str or type(text) is not str:
+            raise Misfit(f"{what} must be texts by name, got {show(name)}: {show(text)}")
+
+
 def optimizer(value: Any, what: str) -> None:
     """Refuses what is not the state of an optimiser, whatever its parameters are."""
     found = mapping(value, what)

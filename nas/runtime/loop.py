@@ -7,7 +7,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT
+from nas.runtime.fingerprint import require_same_data
 from nas.runtime.metrics import Average, MetricsLog
 from nas.runtime.processes import Processes
 from nas.runtime.signals import Stopped, StopSignal
@@ -33,14 +34,20 @@ class Training(ABC):
         step: finished steps.
         seconds: spent so far.
         averages: means of the present epoch, by name.
+        fingerprint: of the data, see `nas.data.fingerprint`.
     """
 
     look_every = 1
 
     def __init__(
-        self, config: Any, processes: Processes, steps_per_epoch: int, total_steps: int
+        self,
+        config: Any,
+        processes: Processes,
+        steps_per_epoch: int,
+        total_steps: int,
+        fingerprint: Mapping[str, str],
     ) -> None:
-        self.config, self.processes = config, processes
+        self.config, self.processes, self.fingerprint = config, processes, fingerprint
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         self.step = 0
         self.seconds = 0.0
@@ -82,10 +89,17 @@ class Training(ABC):
             "step": self.step,
             "seconds": self.seconds,
             "averages": {name: vars(average) for name, average in self.averages.items()},
+            "fingerprint": dict(self.fingerprint),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+        """Goes on where `state` was taken.
+
+        Raises:
+            InputError: if the data have changed since.
+        """
+        now = self.fingerprint
+        require_same_data(state.get("fingerprint", {}), now, "this run", "start anew")
         self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
 

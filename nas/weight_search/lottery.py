@@ -92,6 +92,7 @@ class TicketProblem:
         self._batches = RunBatches(task.train.to(device), config.batch_size, seeds)
         self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = config.epochs * self.steps_per_epoch
+        self.fingerprint = task.fingerprint
 
     @property
     def weights(self) -> tuple[Tensor, ...]:

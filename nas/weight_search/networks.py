@@ -20,6 +20,7 @@ from nas.export.chain import save_chain
 from nas.hypernets.weights import WeightHypernet
 from nas.runtime import checkpoint, form
 from nas.runtime.files import CHECKPOINT
+from nas.runtime.fingerprint import Fingerprint, require_same_data
 from nas.runtime.settings import read_settings
 from nas.weight_search.config import LOCAL, NONE, POINT, WeightConfig
 from nas.weights.posteriors import Posteriors
@@ -36,6 +37,7 @@ class Generated:
         chain: the layers of every network.
         hypernet: λ -> posteriors.
         tuned: the λ that each run learned, (runs,) float64, if they learned one (`--tune local`).
+        fingerprint: of the data; empty if it was not recorded.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Generated:
         chain: Chain,
         hypernet: WeightHypernet,
         tuned: Tensor | None = None,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         self.config = config
+        self.fingerprint = fingerprint or {}
         self.chain = chain
         self.hypernet = hypernet
         self.tuned = tuned
@@ -75,7 +79,7 @@ class Generated:
         tuned = None
         if config.tune == LOCAL:
             tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]
-        return cls(config, chain, hypernet, tuned)
+        return cls(config, chain, hypernet, tuned, state.get("fingerprint"))
 
     def at(self, lams: Sequence[float]) -> Posteriors:
         """Returns the posteriors of every run's networks at some λs, of (runs, lams) networks.
@@ -145,7 +149,8 @@ class Generated:
         """Writes the network at a λ, with the deviations of its weights, as safetensors.
 
         Args:
-            tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each.
+            tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each;
+                they are points: deviations would bring pruned weights back.
 
         Raises:
             InputError: as `at`, or if there is such a file.
@@ -155,17 +160,19 @@ class Generated:
             path,
             self.chain,
             tables or [layer.mean for layer in layers],
-            [layer.log_sigma for layer in layers],
-            {"layers": self.config.layers, "lam": lam},
+            [None if tables else layer.log_sigma for layer in layers],
+            {"layers": self.config.layers, "lam": lam, "fingerprint": dict(self.fingerprint)},
         )
 
     def task(self) -> Task:
         """Reads the data of the search once more.
 
         Raises:
-            InputError: if they cannot be read.
+            InputError: if they cannot be read, or have changed.
         """
-        return read_task(self.config)
+        task = read_task(self.config)
+        require_same_data(self.fingerprint, task.fingerprint, "this search", "search anew")
+        return task
 
 
 _SHARED = (
@@ -192,6 +199,7 @@ def check_state(state: dict[str, Any], config: WeightConfig) -> None:
     form.weights(state.get("hypernet"), "hypernet")
     form.whole(state.get("step", 0), "step", 0, 1 << 62)
     form.averages(state.get("averages", {}))
+    form.texts(state.get("fingerprint", {}), "fingerprint")
     if "w_optimizer" in state:
         form.optimizer(state["w_optimizer"], "w_optimizer")
     if config.tune == LOCAL:

@@ -67,6 +67,7 @@ class WeightProblem:
         )
         self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = config.epochs * self.steps_per_epoch
+        self.fingerprint = task.fingerprint
         # Of every run: λs that a network of its own has; none with a hypernetwork.
         self.own_lams = self.lam_range.grid(config.grid)[:, 0] if config.hypernet == NONE else None
         hypernet = build_weight_hypernet(config, self.chain, noisy_target=task.regression)

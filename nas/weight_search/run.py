@@ -118,7 +118,9 @@ def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
 def report(searcher: WeightSearcher, path: Path) -> None:
     """Writes the table and the picture of a finished search."""
     problem = searcher.problem
-    generated = Generated(searcher.config, problem.chain, problem.hypernet, problem.tuned_lams)
+    generated = Generated(
+        searcher.config, problem.chain, problem.hypernet, problem.tuned_lams, problem.fingerprint
+    )
     if generated.tuned is not None:
         rows = tuned_rows(generated, generated.tuned, problem.task)
         write_csv(path / "front.csv", rows)

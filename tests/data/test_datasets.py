@@ -2,6 +2,7 @@
 
 import gc
 import io
+import math
 import multiprocessing
 import pickle
 import struct
@@ -199,6 +200,12 @@ def test_npz_of_grey_images_with_a_constant_channel(tmp_path: Path) -> None:
         ({"x_train": np.zeros((6, 5, 4, 3))}, "x_train .* float64.*x \\* 255.*uint8"),
         ({"x_test": np.full((3, 5, 4, 3), 200.0)}, "x_test .* float64.*rint\\(x\\)"),
         ({"x_train": np.zeros((6, 5, 4, 3), int)}, "x_train .* int64.*uint8"),
+        ({"x_train": np.full((6, 5, 4, 3), -0.5)}, r"store numpy\.rint\(\(x \+ 1\) \* 127\.5\)"),
+        ({"x_train": np.full((6, 5, 4, 3), 4095)}, "from 4095 to 4095, scale those of both parts"),
+        ({"x_train": np.full((6, 5, 4, 3), math.nan)}, "from nan to nan, scale"),
+        ({"x_train": np.ones((6, 5, 4, 3), bool)}, r"bool.*astype\('uint8'\) \* 255"),
+        ({"x_train": np.zeros((6, 6, 8, 8), np.uint8)}, "channels first.*transpose"),
+        ({"x_train": np.zeros((6, 9, 8, 6), np.uint8)}, "rows and channels not apart.*square"),
         ({"x_train": np.zeros((6, 20), np.uint8)}, r"x_train .* \(6, 20\)"),
         ({"x_train": np.zeros((0, 5, 4), np.uint8)}, r"x_train .* \(0, 5, 4\)"),
         ({"x_train": np.zeros((6, 3, 8, 8), np.uint8)}, "channels first.*transpose"),
@@ -207,7 +214,7 @@ def test_npz_of_grey_images_with_a_constant_channel(tmp_path: Path) -> None:
         ({"y_train": np.arange(5)}, r"y_train .* shape \(5,\).*\(6,\)"),
         ({"y_train": np.zeros(6)}, "y_train .* float64.*integers"),
         ({"y_train": np.array([0, 1, -2, 0, 1, 2])}, "y_train .* label -2"),
-        ({"y_train": np.array([0, 1, 7, 0, 1, 7])}, "leave out some of 0 … 7.*renumber"),
+        ({"y_train": np.array([0, 1, 7, 0, 1, 7])}, "leave out some of 0 … 7.*both parts"),
         ({"y_train": np.array([0, 1, 10**15, 0, 1, 2])}, "leave out some.*renumber"),
         ({"y_train": np.zeros(6, int)}, "classes: 1.*at least 2"),
         ({"y_test": np.array([0, 3, 1])}, r"test label 3 .* outside the classes 0 … 2"),
@@ -220,6 +227,14 @@ def test_npz_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> Non
     with pytest.raises(InputError, match=words):
         load_data(source, Path())
     refusal(source)
+
+
+def test_six_bands_last_are_read(tmp_path: Path) -> None:
+    bands = {
+        f"x_{part}": np.ones((n, 8, 8, 6), np.uint8) for part, n in (("train", 6), ("test", 3))
+    }
+    data = load_data(save(tmp_path / "bands.npz", arrays(**bands)), Path())
+    assert (data.channels, data.height, data.width) == (6, 8, 8)
 
 
 def test_npz_with_missing_keys(tmp_path: Path) -> None:
@@ -304,6 +319,15 @@ def test_folder_with_its_own_test_part(tmp_path: Path) -> None:
     data = load_data(str(tmp_path), Path())
     assert data.train.images[3].unique().tolist() == [3] and data.channels == 3
     assert data.test.images[1, :, 0, 0].tolist() == [7, 0, 0]
+
+
+def test_a_validation_folder_stands_in_for_a_test_folder(tmp_path: Path) -> None:
+    make_folder(tmp_path / "train", mode="L")
+    draw(tmp_path / "val/dog/a.png", 200, mode="L")
+    assert load_data(str(tmp_path), Path()).test.images.unique().tolist() == [200]
+    draw(tmp_path / "test/dog/a.png", 201, mode="L")
+    with pytest.warns(UserWarning, match="val is left out: .*test is the test part"):
+        assert load_data(str(tmp_path), Path()).test.images.unique().tolist() == [201]
 
 
 def test_folder_resized(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_target_is_the_column_that_is_named(tmp_path: Path) -> None:
     ("text", "target", "message"),
     [
         ("a,b\n1,2\n", None, "has too little"),
+        ("1,2\n3,4\n5,6\n7,9\n", None, "the first line of .* is numbers, which would be lost"),
         ("a,b\n1,2\n3,x\n4,5\n", None, "line 3: 'x' is no number"),
         ("a,b\n1,2\n3\n4,5\n", None, "line 3 has 1 values, not 2: complete"),
         ("a,b\n1,2\n3,nan\n4,5\n", None, "line 3: 'nan' is no number up to"),

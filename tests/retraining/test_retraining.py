@@ -108,8 +108,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def test_every_file_is_there(finished: Path) -> None:
     names = {path.name for path in finished.iterdir() if "checkpoint" not in path.name}
     assert names == {
-        *(".owner", "config.json", "genotype.json", "metrics.jsonl", "result.json"),
-        *("model.safetensors", "model-seed-3.safetensors"),
+        *(".owner", "config.json", "genotype.json", "manifest.json", "metrics.jsonl"),
+        *("model.safetensors", "model-seed-3.safetensors", "result.json"),
     }
     assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
     assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0, stem_stride=1)

@@ -22,7 +22,9 @@ class Doubling(Training):
     """Step after which there is no time to save."""
 
     def __init__(self, folder: Path, look_every: int = 1) -> None:
-        super().__init__(SimpleNamespace(to_dict=dict), Processes(0, 1, torch.device("cpu")), 3, 9)
+        super().__init__(
+            SimpleNamespace(to_dict=dict), Processes(0, 1, torch.device("cpu")), 3, 9, {}
+        )
         self.look_every, self.value, self.unseen = look_every, 0, list[int]()
         if checkpoint.exists(folder / "checkpoint.pt"):
             self.restore(checkpoint.load(folder / "checkpoint.pt"))

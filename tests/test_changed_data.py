@@ -1,0 +1,113 @@
+"""Data that have changed since a search are never gone on with: its test part may be another."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nas
+from cells.errors import InputError
+from cells.notation import read_genotype, to_nasbench201
+from nas.cell_search.config import SearchConfig
+from nas.data.datasets import load_data
+from nas.data.examples import load_task
+from nas.retraining.config import RetrainConfig, read_retraining
+from nas.retraining.run import retrain
+from nas.run import read_any_run, search
+from nas.weight_search.config import WEIGHT_PRESETS
+from nas.weight_search.networks import Generated
+
+SEARCH = SearchConfig(
+    space="nasbench201", channels=4, num_cells=1, epochs=1, warmup_epochs=0, batch_size=8,
+    eval_images=8, grid=3, threads=1, device="cpu",
+)  # fmt: skip
+RETRAINING = RetrainConfig(epochs=1, warmup_epochs=0, batch_size=8, device="cpu")
+
+
+def write_npz(path: Path, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    parts = {}
+    for part in ("train", "test"):
+        parts[f"x_{part}"] = rng.integers(0, 256, (20, 8, 8), dtype=np.uint8)
+        parts[f"y_{part}"] = np.arange(20) % 2
+    np.savez(path, **parts)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of data, and a search on them."""
+    folder = tmp_path_factory.mktemp("changed")
+    write_npz(folder / "mine.npz")
+    search(replace(SEARCH, data=str(folder / "mine.npz")), folder / "run")
+    return folder / "mine.npz", folder / "run"
+
+
+def test_all_that_goes_on_refuses_changed_data(searched: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = searched
+    (cell, *_) = (run / "genotypes").iterdir()
+    from_cell = replace(RETRAINING, genotype=str(cell))
+    retrain(from_cell, tmp_path / "before")
+    network = nas.load(tmp_path / "before" / "model.safetensors")
+    assert network.data.fingerprint == load_data(str(data), data.parent).fingerprint
+
+    shutil.copy(data, tmp_path / "as it was.npz")
+    write_npz(data, seed=1)
+    changed = "have changed: test images '20×1×8×8 uint8 [0-9a-f]{16}' then, '20×1×8×8 uint8"
+    config, state = read_any_run(run)
+    with pytest.raises(InputError, match=changed):
+        search(config, run, state=state)
+    with pytest.raises(
+        InputError, match=f"of the search that found {re.escape(str(cell))} {changed}"
+    ):
+        retrain(from_cell, tmp_path / "after")
+    assert not (tmp_path / "after").exists()
+    by_name = to_nasbench201(read_genotype(str(cell)))  # has no fingerprint of its own
+    inheriting = replace(from_cell, genotype=by_name, data=str(data), inherit=str(run))
+    with pytest.raises(InputError, match=f"of the search in {re.escape(str(run))} {changed}"):
+        retrain(inheriting, tmp_path / "after")
+    begun = read_retraining(tmp_path / "before")
+    with pytest.raises(InputError, match=changed):
+        retrain(begun, tmp_path / "before", resume=True)
+    assert not (tmp_path / "after").exists()
+
+    other = retrain(replace(from_cell, data=str(tmp_path / "as it was.npz")), tmp_path / "other")
+    assert other is not None
+
+
+def test_rows_of_a_table_and_files_of_a_folder_count(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    found = []
+    for last in ("7", "8", "8"):
+        table.write_text("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(12)) + f"12,{last}\n")
+        found.append(load_task(str(table), tmp_path).fingerprint)
+    assert found[0] != found[1] == found[2]
+    table.write_text(table.read_text().replace("a,b", "a,c"))
+    assert load_task(str(table), tmp_path).fingerprint != found[1]
+
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), len(name)).save(path)
+    before = load_data(str(tmp_path / "photos"), tmp_path).fingerprint
+    assert load_data(str(tmp_path / "photos"), tmp_path, split_seed=1).fingerprint == before
+    Image.new("L", (4, 4), 200).save(tmp_path / "photos" / "dog" / "2.png")
+    assert load_data(str(tmp_path / "photos"), tmp_path).fingerprint != before
+
+
+def test_a_search_without_cells_reads_its_data_again_only_unchanged(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(40)))
+    config = replace(
+        WEIGHT_PRESETS["mlp-digits"], data=str(table), layers=("2",), epochs=1, 
+        batch_size=8, runs=1, grid=2, device="cpu",
+    )  # fmt: skip
+    search(config, tmp_path / "run")
+    generated = Generated.load(tmp_path / "run")
+    assert generated.task().fingerprint == generated.fingerprint
+    table.write_text(table.read_text().replace("39,", "40,"))
+    with pytest.raises(InputError, match="the data of this search have changed: rows"):
+        generated.task()
