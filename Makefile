@@ -27,7 +27,8 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-campaign: export MUTANTS ?= 1000
+campaign: export MUTANTS ?= 300
+campaign: export FUZZED ?= 100000
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 
