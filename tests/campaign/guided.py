@@ -15,7 +15,11 @@ import atheris
 with atheris.instrument_imports(include=["cells", "nas.runtime", "nas.reports", "nas.objective"]):
     from readers import READERS, outcome
 
-TEXTS = [reader for reader in READERS.values() if reader.file.endswith((".json", ".jsonl", ".txt", ".csv"))]
+TEXTS = [
+    reader
+    for reader in READERS.values()
+    if reader.file.endswith((".json", ".jsonl", ".txt", ".csv"))
+]
 FOLDER = Path(tempfile.mkdtemp()) / "run"
 
 
