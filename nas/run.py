@@ -1,6 +1,8 @@
 """Starts, resumes and reads a search of any kind: the one place that knows the kinds."""
 
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
 from nas.runtime.form import from_checkpoint
 from nas.runtime.manifest import note_resume, write_manifest
+from nas.runtime.memory import advising
 from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
@@ -78,6 +81,18 @@ def search(
         InputError: if the folder exists, data cannot be read or do not fit.
         Stopped: on a signal that asks to leave, after saving.
     """
+
+    def attempt(batch_size: int) -> None:
+        smaller = replace(config, batch_size=batch_size)
+        trial = kind_of(config).begin(smaller, start_processes(config.device), None)
+        trial.step = trial.total_steps - 1  # where all moves that ever does
+        trial.advance()
+
+    advising(partial(_search, config, folder, exact, state), config.batch_size, attempt)
+
+
+def _search(config: AnyConfig, folder: Path, exact: bool, state: dict[str, Any] | None) -> None:
+    """Does what `search` does, except for telling what fits into memory."""
     kind, processes = kind_of(config), start_processes(config.device)
     held = ExitStack()
     path = None if state is None else folder

@@ -13,7 +13,8 @@ from nas.cell_search.folder import read_run
 from nas.reports.front_plot import draw_front
 from nas.reports.report import read_rows
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
-from nas.retraining.run import Job, retrain_each
+from nas.retraining.job import Job
+from nas.retraining.run import retrain_each
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import read_config, write_csv
 from nas.runtime.settings import FREE

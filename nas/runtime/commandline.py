@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from cells.errors import InputError, unknown
 from nas.runtime.files import describe
+from nas.runtime.memory import lacks_memory
 from nas.runtime.settings import Settings, setting_types
 from nas.runtime.signals import Interrupted, Stopped, interruptible
 
@@ -187,19 +188,9 @@ def run_script(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         _leave("out of memory: lower --batch-size, --image-size or --channels, e.g. by half")
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether memory has run out; what torch raises on a CPU is known by its text alone."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "not enough memory" in str(error)
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _leave(message: str, code: int = 2) -> None:
