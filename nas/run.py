@@ -64,7 +64,12 @@ def require_same_run(config: AnyConfig, state: dict[str, Any], folder: Path) -> 
 
 
 def search(
-    config: AnyConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+    config: AnyConfig,
+    folder: Path,
+    *,
+    exact: bool = True,
+    state: dict[str, Any] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Runs a search, or the rest of it, and writes its folder.
 
@@ -72,12 +77,14 @@ def search(
         folder: where; made here unless `state` is given.
         exact: whether a folder that exists is refused, or another name is chosen.
         state: checkpoint to continue from, by the owner of the folder.
+        timeout: seconds to wait for another process, see `start_processes`.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit.
         Stopped: on a signal that asks to leave, after saving.
+        Parted: if another process has ended, does not answer, or is out of step.
     """
-    kind, processes = kind_of(config), start_processes(config.device)
+    kind, processes = kind_of(config), start_processes(config.device, timeout)
     held = ExitStack()
     path = None if state is None else folder
     try:
@@ -86,7 +93,7 @@ def search(
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
         if state is None:
-            made = processes.in_main(
+            path = processes.told_by_main(
                 lambda: make_folder(
                     folder,
                     exact=exact,
@@ -94,7 +101,6 @@ def search(
                     fill=lambda draft: checkpoint.save(draft / CHECKPOINT, searcher.state()),
                 )
             )
-            path = made or folder  # only the main process writes to it
             held.enter_context(owning(path))
         assert path is not None
         kind.complete(searcher, path, state is not None)
@@ -102,6 +108,9 @@ def search(
         if path is None:  # there is nothing yet to go on with
             raise
         raise Stopped(stop.received, "its last checkpoint", f"--resume {path}") from None
+    except RuntimeError as error:
+        processes.raise_parted(error, path)
+        raise
     finally:
         held.close()
-        stop_processes()
+        stop_processes(processes)

@@ -46,7 +46,12 @@ class Job(NamedTuple):
 
 
 def retrain(
-    config: RetrainConfig, folder: Path | None = None, *, resume: bool = False, at_once: int = 1
+    config: RetrainConfig,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    at_once: int = 1,
+    timeout: float | None = None,
 ) -> dict[str, Any] | None:
     """Trains one network per seed, tests each once, and writes the run folder.
 
@@ -54,6 +59,7 @@ def retrain(
         folder: where; must not exist unless `resume` is set. By default a free name under runs/.
         resume: whether to go on with the run in `folder`.
         at_once: seeds that are trained in turns, see `retrain_each`.
+        timeout: seconds to wait for another process, see `start_processes`.
 
     Returns:
         What is in result.json; None in all processes but the main one.
@@ -62,36 +68,40 @@ def retrain(
         InputError: for settings, data, genotypes or checkpoints that cannot be used, a folder
             that exists, or a loss that is not finite any more.
         Stopped: on SIGINT or SIGTERM, after saving.
+        Parted: if another process has ended, does not answer, or is out of step.
     """
-    ((_, result),) = retrain_each([Job(config, folder, resume)], at_once=at_once)
+    jobs = [Job(config, folder, resume)]
+    ((_, result),) = retrain_each(jobs, at_once=at_once, timeout=timeout)
     return result
 
 
 def retrain_each(
-    jobs: Sequence[Job], *, at_once: int = 1
+    jobs: Sequence[Job], *, at_once: int = 1, timeout: float | None = None
 ) -> Iterator[tuple[Job, dict[str, Any] | None]]:
     """Does several retrainings, see `retrain`, all on the first one's device.
 
     Args:
         at_once: how many networks, one for each seed of a job, take steps in turns. A GPU works on
             them side by side, which small networks leave room for; on a CPU nothing is gained.
+        timeout: as `retrain`.
 
     Yields:
         Each job when it is done, and what `retrain` returns.
 
     Raises:
         InputError: as `retrain`, or if `at_once` is less than 1.
-        Stopped: as `retrain`.
+        Stopped, Parted: as `retrain`.
     """
     if at_once < 1:
         raise InputError(f"at-once must be at least 1, got {at_once}")
     if not jobs:
         return
-    processes = start_processes(jobs[0].config.device)
+    processes = start_processes(jobs[0].config.device, timeout)
     data: dict[tuple[Any, ...], ImageData] = {}
     held = ExitStack()
+    retrainings: list[_Retraining] = []
     try:
-        retrainings = [_Retraining(job, processes, data, held) for job in jobs]
+        retrainings.extend(_Retraining(job, processes, data, held) for job in jobs)
         with StopSignal() as stop:
             waiting = (
                 ((retraining, trainer), steps)
@@ -101,9 +111,14 @@ def retrain_each(
             for retraining, trainer in loop.drive(waiting, at_once):
                 if retraining.test(trainer):
                     yield retraining.job, retraining.result
+    except RuntimeError as error:
+        # Several go on with the command that has begun them.
+        folder = retrainings[0].folder if len(jobs) == len(retrainings) == 1 else None
+        processes.raise_parted(error, folder if folder and folder.exists() else None)
+        raise
     finally:
         held.close()
-        stop_processes()
+        stop_processes(processes)
 
 
 class _Retraining:
@@ -111,6 +126,7 @@ class _Retraining:
 
     Attributes:
         job: as it was asked for.
+        folder: where; None until it is made, if it has no name of its own.
         result: what is in result.json, once all networks are tested; None in all processes but the
             main one.
     """
@@ -148,7 +164,7 @@ class _Retraining:
             data[source] = _read_data(config, processes)
         self.job, self._held = job, held
         self.result: dict[str, Any] | None = None
-        self._config, self._folder, self._resume = config, folder, job.resume
+        self._config, self.folder, self._resume = config, folder, job.resume
         self._genotype, self._data, self._processes = genotype, data[source], processes
         self._accuracies: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
@@ -162,24 +178,24 @@ class _Retraining:
         config, main = self._config, self._processes.is_main
         for index, seed in enumerate(config.seeds):
             state = None
-            if self._resume and self._folder:
-                state = read_state(self._folder, seed, config)
+            if self._resume and self.folder:
+                state = read_state(self.folder, seed, config)
             parts = self._genotype, self._data, self._processes, seed
-            if state is None or self._folder is None:
+            if state is None or self.folder is None:
                 trainer = Trainer(config, *parts)
             else:
-                with form.from_checkpoint(checkpoint_path(self._folder, seed)):
+                with form.from_checkpoint(checkpoint_path(self.folder, seed)):
                     with form.fitting("network or optimizer"):
                         trainer = Trainer(config, *parts, state=state)
                     form.require_usable(trainer.optimizer, "optimizer")
             if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self._folder = _begin(config, self._genotype, self._folder, self._processes)
-                self._held.enter_context(owning(self._folder))
-            assert self._folder is not None
-            log = MetricsLog(self._folder / "metrics.jsonl")
+                self.folder = _begin(config, self._genotype, self.folder, self._processes)
+                self._held.enter_context(owning(self.folder))
+            assert self.folder is not None
+            log = MetricsLog(self.folder / "metrics.jsonl")
             if main and trainer.step < trainer.total_steps:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
-            path, name = checkpoint_path(self._folder, seed), f"{self._folder.name}, seed {seed}"
+            path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
             yield trainer, loop.steps(trainer, path, log, stop, name)
 
     def test(self, trainer: Trainer) -> bool:
@@ -188,7 +204,7 @@ class _Retraining:
         Returns:
             Whether it was the last one.
         """
-        config, data, folder, main = self._config, self._data, self._folder, self._processes.is_main
+        config, data, folder, main = self._config, self._data, self.folder, self._processes.is_main
         assert folder is not None
         if main:
             self._accuracies[trainer.seed] = trainer.test()
@@ -232,7 +248,7 @@ def _begin(
     if not re.fullmatch(r"[\w.-]+", name):
         name = genotype.id
     path = folder or Path("runs") / f"retrain-{name}"
-    made = processes.in_main(
+    return processes.told_by_main(
         lambda: make_folder(
             path,
             exact=folder is not None,
@@ -240,7 +256,6 @@ def _begin(
             fill=lambda draft: genotype.save(draft / GENOTYPE),
         )
     )
-    return made or path  # only the main process writes to it
 
 
 def checkpoint_path(folder: Path, seed: int) -> Path:
