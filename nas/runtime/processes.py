@@ -25,6 +25,8 @@ TIMEOUT = 60.0
 """Seconds to wait for a sign of life of another process on the same machine."""
 FAR_TIMEOUT = 1800.0
 """The same of several machines, whose network may be away for a while: torch's own for gloo."""
+NCCL_TIMEOUT = timedelta(minutes=10)
+"""Torch's own for NCCL, never shortened: its watchdog counts the work queued before, too."""
 
 
 @dataclass(frozen=True)
@@ -191,14 +193,17 @@ def start_processes(device: str, timeout: float | None = None) -> Processes:
 
 def _meet(rank: int, world: int, device: torch.device, timeout: float) -> Meeting:
     """Joins the process group, over the store that torchrun names in the environment."""
-    limit = timedelta(seconds=timeout)
+    limit, backend = timedelta(seconds=timeout), "gloo"
+    own_limit = limit
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
+        own_limit, backend = max(limit, NCCL_TIMEOUT), "nccl"
     try:
         store, rank, world = next(rendezvous("env://", rank, world, timeout=limit))
         store.set_timeout(limit)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world, timeout=own_limit
+        )
         return Meeting(store, timeout)
     except RuntimeError as error:
         _leave_group()
