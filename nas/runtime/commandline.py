@@ -204,6 +204,9 @@ def run_script(main: Callable[[], None]) -> None:
             print(stop)
         sys.exit(128 + stop.received)
     except Interrupted as stop:
+        # Torchrun sends a signal to those that are left, while they are about to leave.
+        if isinstance(stop.__context__, Parted):
+            _leave(str(stop.__context__), tells=stop.__context__.tells)
         _leave(
             f"stopped by {stop}; what was saved is whole: give the same command again, or go on "
             "with --resume and the run's folder",

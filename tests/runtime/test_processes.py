@@ -154,12 +154,19 @@ def test_the_first_to_notice_a_lost_process_tells_it(
     def lose() -> None:
         raise Parted("another of the 2 processes has ended", tells=tells)
 
+    def lose_and_be_told_to_leave() -> None:
+        try:
+            lose()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(SystemExit) as leaving:
-        run_script(lose)
-    assert leaving.value.code == 2
     line = "error: another of the 2 processes has ended\n" if tells else ""
-    assert capsys.readouterr() == ("", line)
+    for main in (lose, lose_and_be_told_to_leave):
+        with pytest.raises(SystemExit) as leaving:
+            run_script(main)
+        assert leaving.value.code == 2
+        assert capsys.readouterr() == ("", line)
 
 
 def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
