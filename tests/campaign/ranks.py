@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import search
+from nas.cell_search import run
 from nas.cell_search.searcher import Searcher
 from nas.runtime.commandline import run_script
 from nas.runtime.processes import Processes, start_processes, stop_processes
@@ -86,18 +87,18 @@ def join(rank: int, port: int) -> None:
 
 
 def searching(
-    rank: int, port: int, out: Path, timeout: float, fault: str | None, repetition: int
+    rank: int, port: int, faulty: int, fault: str, out: Path, timeout: float, repetition: int
 ) -> None:
     """Searches in the folder `out / "run"`, writes to `out / rank`.
 
     Args:
-        fault: what happens to this process, if anything.
+        faulty: the process that meets with the fault.
     """
     join(rank, port)
     text = os.open(out / str(rank), os.O_WRONLY | os.O_CREAT)
     os.dup2(text, 1)
     os.dup2(text, 2)
-    if fault is not None:
+    if rank == faulty:
         place, choices = PLACES[repetition % len(PLACES)], FAULTS[fault]
         _prepare(choices[repetition % len(choices)], place)
     sys.argv = ["search.py", *SEARCH.split(), "--out", str(out / "run"), f"--timeout={timeout}"]
@@ -106,20 +107,19 @@ def searching(
 
 def _prepare(fault: Callable[[Searcher], None], place: str) -> None:
     """Has a fault happen at a step, or when the search is reported."""
-    advance, front = Searcher.advance, Searcher.front
+    advance, report = Searcher.advance, run.report
 
     def faulty_advance(searcher: Searcher) -> None:
         if place == f"step {searcher.step}":
             fault(searcher)
         advance(searcher)
 
-    def faulty_front(searcher: Searcher) -> Any:
-        # It is asked for at the end of each epoch, too.
-        if place == "report" and searcher.step == 3 * STEPS_PER_EPOCH and not searcher.averages:
+    def faulty_report(searcher: Searcher, *args: Any) -> None:
+        if place == "report":
             add_exchange(searcher) if fault in FAULTS["desync"] else fault(searcher)
-        return front(searcher)
+        report(searcher, *args)
 
-    Searcher.advance, Searcher.front = faulty_advance, faulty_front
+    Searcher.advance, run.report = faulty_advance, faulty_report
 
 
 def working(rank: int, port: int, timeout: float, seconds: float, out: Path) -> None:

@@ -25,7 +25,7 @@ TIMEOUT = 10.0
 """Seconds without a sign of life, also of a process that waits for a busy processor."""
 PATIENCE = 300.0
 """Seconds after which a process is said to hang."""
-CASES = [(name, n) for n in range(RANKS) for name in ranks.FAULTS] or [("stop", 0), ("desync", 0)]
+CASES = [(name, n) for n in range(RANKS) for name in ranks.FAULTS] or [("stop", 1), ("desync", 1)]
 ENDED = "another of the 2 processes has ended"
 EXPECTED = {
     "kill": ENDED,
@@ -42,7 +42,7 @@ LEFT = {"kill": -signal.SIGKILL, "stop": None, "raise": 1, "exit 0": 0, "desync"
 def two(work: Callable[..., None], *args: Any) -> Iterator[list[BaseProcess]]:
     """Two processes that call `work(rank, port, …)`, forked from one that has loaded PyTorch."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nas.run"])
+    context.set_forkserver_preload(["nas.run", "sklearn.datasets"])
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     each = [context.Process(target=work, args=(rank, store.port, *args)) for rank in (0, 1)]
     for process in each:
@@ -55,18 +55,12 @@ def two(work: Callable[..., None], *args: Any) -> Iterator[list[BaseProcess]]:
             process.join()
 
 
-def with_fault(rank: int, port: int, faulty: int, fault: str, *args: Any) -> None:
-    """A search of which one process meets with a fault."""
-    out, timeout, repetition = args
-    ranks.searching(rank, port, out, timeout, fault if rank == faulty else None, repetition)
-
-
 @pytest.mark.parametrize(("name", "repetition"), CASES)
 def test_a_lost_process_ends_the_other_with_one_line(
     name: str, repetition: int, tmp_path: Path
 ) -> None:
     faulty = repetition % 2
-    with two(with_fault, faulty, name, tmp_path, TIMEOUT, repetition) as each:
+    with two(ranks.searching, faulty, name, tmp_path, TIMEOUT, repetition) as each:
         each[1 - faulty].join(PATIENCE)
         assert each[1 - faulty].exitcode == 2, (tmp_path / str(1 - faulty)).read_text()
         if LEFT[name] is not None:
