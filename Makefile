@@ -1,6 +1,7 @@
 # make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
 # make test     lint, types and every test
-# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each
+# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each;
+#               one of two processes lost in five ways, RANKS=5 times each
 # All set up .venv first.
 
 PYTHON ?= python3
@@ -29,6 +30,7 @@ test: .venv/installed
 
 campaign: export MUTANTS ?= 300
 campaign: export FUZZED ?= 100000
+campaign: export RANKS ?= 5
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 

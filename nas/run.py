@@ -68,7 +68,12 @@ def require_same_run(config: AnyConfig, state: dict[str, Any], folder: Path) -> 
 
 
 def search(
-    config: AnyConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+    config: AnyConfig,
+    folder: Path,
+    *,
+    exact: bool = True,
+    state: dict[str, Any] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Runs a search, or the rest of it, and writes its folder.
 
@@ -76,10 +81,12 @@ def search(
         folder: where; made here unless `state` is given.
         exact: whether a folder that exists is refused, or another name is chosen.
         state: checkpoint to continue from, by the owner of the folder.
+        timeout: seconds to wait for another process, see `start_processes`.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit.
         Stopped: on a signal that asks to leave, after saving.
+        Parted: if another process has ended, does not answer, or is out of step.
     """
 
     def attempt(batch_size: int) -> None:
@@ -88,12 +95,19 @@ def search(
         trial.step = trial.total_steps - 1  # where all moves that ever does
         trial.advance()
 
-    advising(partial(_search, config, folder, exact, state), config.batch_size, attempt)
+    run = partial(_search, config, folder, exact, state, timeout)
+    advising(run, config.batch_size, attempt)
 
 
-def _search(config: AnyConfig, folder: Path, exact: bool, state: dict[str, Any] | None) -> None:
+def _search(
+    config: AnyConfig,
+    folder: Path,
+    exact: bool,
+    state: dict[str, Any] | None,
+    timeout: float | None,
+) -> None:
     """Does what `search` does, except for telling what fits into memory."""
-    kind, processes = kind_of(config), start_processes(config.device)
+    kind, processes = kind_of(config), start_processes(config.device, timeout)
     held = ExitStack()
     path = None if state is None else folder
     try:
@@ -107,7 +121,7 @@ def _search(config: AnyConfig, folder: Path, exact: bool, state: dict[str, Any] 
                 checkpoint.save(draft / CHECKPOINT, searcher.state())
                 write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
 
-            made = processes.in_main(
+            path = processes.told_by_main(
                 lambda: make_folder(
                     folder,
                     exact=exact,
@@ -115,7 +129,6 @@ def _search(config: AnyConfig, folder: Path, exact: bool, state: dict[str, Any] 
                     fill=fill,
                 )
             )
-            path = made or folder  # only the main process writes to it
             held.enter_context(owning(path))
         else:
             processes.in_main(lambda: note_resume(folder, f"step {searcher.step}", processes))
@@ -125,6 +138,9 @@ def _search(config: AnyConfig, folder: Path, exact: bool, state: dict[str, Any] 
         if path is None:  # there is nothing yet to go on with
             raise
         raise Stopped(stop.received, "its last checkpoint", f"--resume {path}") from None
+    except RuntimeError as error:
+        processes.raise_parted(error, path)
+        raise
     finally:
         held.close()
-        stop_processes()
+        stop_processes(processes)

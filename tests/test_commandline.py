@@ -20,7 +20,7 @@ from nas.cell_search.presets import PRESETS
 from nas.retraining.config import RetrainConfig
 from nas.run import ALL_PRESETS
 from nas.runtime import checkpoint
-from nas.runtime.commandline import Parser, parse, take
+from nas.runtime.commandline import Parser, parse, take, take_timeout
 from nas.runtime.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +120,15 @@ def test_take_removes_an_option_and_its_value() -> None:
     for args in (["--out"], ["--out", "--seed", "1"], ["--out="], ["--out", ""]):
         with pytest.raises(InputError, match="option --out needs a value"):
             take(args, "--out")
+
+
+def test_a_timeout_is_from_a_second_to_a_day() -> None:
+    args = ["digits", "--timeout", "2.5", "--seed", "1"]
+    assert take_timeout(args) == 2.5 and args == ["digits", "--seed", "1"]
+    assert take_timeout(args) is None
+    for text in ("0.9", "86401", "nan", "inf", "-1", "soon"):
+        with pytest.raises(InputError, match=f"from 1 to 86400 seconds, got '{text}'"):
+            take_timeout([f"--timeout={text}"])
 
 
 def test_argparse_tells_its_errors_in_one_line() -> None:

@@ -53,6 +53,7 @@ class Retraining:
 
     Attributes:
         job: as it was asked for.
+        folder: where; None until it is made, if it has no name of its own.
         result: what is in result.json, once all networks are tested; None in all processes but the
             main one.
     """
@@ -97,7 +98,7 @@ class Retraining:
             )
         self.job, self._held = job, held
         self.result: dict[str, Any] | None = None
-        self._config, self._folder, self._resume = config, folder, job.resume
+        self._config, self.folder, self._resume = config, folder, job.resume
         self._genotype, self._data, self._processes = genotype, data[source], processes
         self._accuracies: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
@@ -111,30 +112,30 @@ class Retraining:
         config, main, resumed = self._config, self._processes.is_main, self._resume
         for index, seed in enumerate(config.seeds):
             state = None
-            if self._resume and self._folder:
-                state = read_state(self._folder, seed, config)
+            if self._resume and self.folder:
+                state = read_state(self.folder, seed, config)
             parts = self._genotype, self._data, self._processes, seed
-            if state is None or self._folder is None:
+            if state is None or self.folder is None:
                 trainer = Trainer(config, *parts)
             else:
-                with form.from_checkpoint(checkpoint_path(self._folder, seed)):
+                with form.from_checkpoint(checkpoint_path(self.folder, seed)):
                     with form.fitting("network or optimizer"):
                         trainer = Trainer(config, *parts, state=state)
                     form.require_usable(trainer.optimizer, "optimizer")
-            if resumed and main and self._folder and trainer.step < trainer.total_steps:
+            if resumed and main and self.folder and trainer.step < trainer.total_steps:
                 where = f"step {trainer.step} of seed {seed}"
-                note_resume(self._folder, where, self._processes)
+                note_resume(self.folder, where, self._processes)
                 resumed = False
             if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self._folder = _begin(
-                    config, self._genotype, self._folder, self._processes, self._data.fingerprint
+                self.folder = _begin(
+                    config, self._genotype, self.folder, self._processes, self._data.fingerprint
                 )
-                self._held.enter_context(owning(self._folder))
-            assert self._folder is not None
-            log = MetricsLog(self._folder / "metrics.jsonl")
+                self._held.enter_context(owning(self.folder))
+            assert self.folder is not None
+            log = MetricsLog(self.folder / "metrics.jsonl")
             if main and trainer.step < trainer.total_steps:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
-            path, name = checkpoint_path(self._folder, seed), f"{self._folder.name}, seed {seed}"
+            path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
             yield trainer, loop.steps(trainer, path, log, stop, name)
 
     def attempt(self, count: int) -> None:
@@ -151,7 +152,7 @@ class Retraining:
         Returns:
             Whether it was the last one.
         """
-        config, data, folder, main = self._config, self._data, self._folder, self._processes.is_main
+        config, data, folder, main = self._config, self._data, self.folder, self._processes.is_main
         assert folder is not None
         if main:
             self._accuracies[trainer.seed] = trainer.test()
@@ -206,15 +207,9 @@ def _begin(
     if not re.fullmatch(r"[\w.-]+", name):
         name = genotype.id
     path = folder or Path("runs") / f"retrain-{name}"
-    made = processes.in_main(
-        lambda: make_folder(
-            path,
-            exact=folder is not None,
-            config=settings,
-            fill=fill,
-        )
+    return processes.told_by_main(
+        lambda: make_folder(path, exact=folder is not None, config=settings, fill=fill)
     )
-    return made or path  # only the main process writes to it
 
 
 def recorded_fingerprint(genotype: Genotype) -> dict[str, str]:

@@ -18,7 +18,12 @@ from nas.runtime.signals import StopSignal
 
 
 def retrain(
-    config: RetrainConfig, folder: Path | None = None, *, resume: bool = False, at_once: int = 1
+    config: RetrainConfig,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    at_once: int = 1,
+    timeout: float | None = None,
 ) -> dict[str, Any] | None:
     """Trains one network per seed, tests each once, and writes the run folder.
 
@@ -26,6 +31,7 @@ def retrain(
         folder: where; must not exist unless `resume` is set. By default a free name under runs/.
         resume: whether to go on with the run in `folder`.
         at_once: seeds that are trained in turns, see `retrain_each`.
+        timeout: seconds to wait for another process, see `start_processes`.
 
     Returns:
         What is in result.json; None in all processes but the main one.
@@ -34,13 +40,15 @@ def retrain(
         InputError: for settings, data, genotypes or checkpoints that cannot be used, a folder
             that exists, or a loss that is not finite any more.
         Stopped: on SIGINT or SIGTERM, after saving.
+        Parted: if another process has ended, does not answer, or is out of step.
     """
-    ((_, result),) = retrain_each([Job(config, folder, resume)], at_once=at_once)
+    jobs = [Job(config, folder, resume)]
+    ((_, result),) = retrain_each(jobs, at_once=at_once, timeout=timeout)
     return result
 
 
 def retrain_each(
-    jobs: Sequence[Job], *, at_once: int = 1
+    jobs: Sequence[Job], *, at_once: int = 1, timeout: float | None = None
 ) -> Iterator[tuple[Job, dict[str, Any] | None]]:
     """Does several retrainings, see `retrain`, all on the first one's device.
 
@@ -48,13 +56,14 @@ def retrain_each(
         jobs: the one with the largest network first.
         at_once: how many networks, one for each seed of a job, take steps in turns. A GPU works on
             them side by side, which small networks leave room for; on a CPU nothing is gained.
+        timeout: as `retrain`.
 
     Yields:
         Each job when it is done, and what `retrain` returns.
 
     Raises:
         InputError: as `retrain`, or if `at_once` is less than 1.
-        Stopped: as `retrain`.
+        Stopped, Parted: as `retrain`.
     """
     if at_once < 1:
         raise InputError(f"at-once must be at least 1, got {at_once}")
@@ -70,19 +79,22 @@ def retrain_each(
             processes = start_processes(config.device)
             Retraining(Job(config), processes, {}, held).attempt(at_once)
 
-    done = _retrain_each(jobs, at_once)
+    done = _retrain_each(jobs, at_once, timeout)
     following = partial(next, done, None)
     while found := advising(following, largest.config.batch_size, attempt):
         yield found
 
 
-def _retrain_each(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+def _retrain_each(
+    jobs: Sequence[Job], at_once: int, timeout: float | None
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
     """Does what `retrain_each` does, except for telling what fits into memory."""
-    processes = start_processes(jobs[0].config.device)
+    processes = start_processes(jobs[0].config.device, timeout)
     data: dict[tuple[Any, ...], ImageData] = {}
     held = ExitStack()
+    retrainings: list[Retraining] = []
     try:
-        retrainings = [Retraining(job, processes, data, held) for job in jobs]
+        retrainings.extend(Retraining(job, processes, data, held) for job in jobs)
         with StopSignal() as stop:
             waiting = (
                 ((retraining, trainer), steps)
@@ -92,6 +104,11 @@ def _retrain_each(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict
             for retraining, trainer in loop.drive(waiting, at_once):
                 if retraining.test(trainer):
                     yield retraining.job, retraining.result
+    except RuntimeError as error:
+        # Several go on with the command that has begun them.
+        folder = retrainings[0].folder if len(jobs) == len(retrainings) == 1 else None
+        processes.raise_parted(error, folder if folder and folder.exists() else None)
+        raise
     finally:
         held.close()
-        stop_processes()
+        stop_processes(processes)

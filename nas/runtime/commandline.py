@@ -3,10 +3,13 @@
 import argparse
 import ast
 import inspect
+import json
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from types import NoneType
@@ -15,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from cells.errors import InputError, unknown
 from nas.runtime.files import describe
 from nas.runtime.memory import lacks_memory
+from nas.runtime.parted import Parted
 from nas.runtime.settings import Settings, setting_types
 from nas.runtime.signals import Interrupted, Stopped, interruptible
 
@@ -161,12 +165,31 @@ def take(args: list[str], name: str) -> str | None:
     return None
 
 
+def take_timeout(args: list[str]) -> float | None:
+    """Removes `--timeout SECONDS` from a command line and returns it; None where it is absent.
+
+    Raises:
+        InputError: if it is no number from 1 to 86,400.
+    """
+    text = take(args, "--timeout")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise InputError(f"timeout must be from 1 to 86400 seconds, got {text!r}")
+    return seconds
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
     `InputError`, errors of the file system and a lack of memory leave with exit code 2, a signal
     with 128 and its number; any other exception is a fault of the program and keeps its traceback.
-    Of several processes, which meet the same error, only the first tells it.
+    Of several processes, which meet the same error, only the first tells it; that another is lost,
+    the one that notices first.
     """
     try:
         with interruptible():
@@ -175,11 +198,16 @@ def run_script(main: Callable[[], None]) -> None:
         _leave(str(error))
     except OSError as error:
         _leave(describe(error))
+    except Parted as parted:
+        _leave(str(parted), tells=parted.tells)
     except Stopped as stop:
         if os.environ.get("RANK", "0") == "0":
             print(stop)
         sys.exit(128 + stop.received)
     except Interrupted as stop:
+        # Torchrun sends a signal to those that are left, while they are about to leave.
+        if isinstance(stop.__context__, Parted):
+            _leave(str(stop.__context__), tells=stop.__context__.tells)
         _leave(
             f"stopped by {stop}; what was saved is whole: give the same command again, or go on "
             "with --resume and the run's folder",
@@ -193,7 +221,21 @@ def run_script(main: Callable[[], None]) -> None:
         _leave("out of memory: lower --batch-size, --image-size or --channels, e.g. by half")
 
 
-def _leave(message: str, code: int = 2) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print("error:", " ".join(message.split()), file=sys.stderr)
+def _leave(message: str, code: int = 2, *, tells: bool | None = None) -> None:
+    if os.environ.get("RANK", "0") == "0" if tells is None else tells:
+        line = f"error: {' '.join(message.split())}"
+        print(line, file=sys.stderr)
+        _tell_launcher(line)
     sys.exit(code)
+
+
+def _tell_launcher(line: str) -> None:
+    """Has torchrun, if it has started this process, end its own report with a line.
+
+    See `torch.distributed.elastic.multiprocessing.errors`, whose `record` writes a traceback there.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        told = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
+        with suppress(OSError), open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": told}, file)
