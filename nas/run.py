@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from nas.cell_search import run as cell_search
@@ -85,14 +86,20 @@ def search(
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
-        if state is None:
+
+        def rehearse(where: Path) -> None:
+            with TemporaryDirectory(prefix=".rehearsal-", dir=where) as scratch:
+                kind.rehearse(searcher, Path(scratch))
+
+        def fill(draft: Path) -> None:
+            checkpoint.save(draft / CHECKPOINT, searcher.state())
+            rehearse(draft)
+
+        if state is not None:
+            processes.in_main(lambda: rehearse(folder))
+        else:
             made = processes.in_main(
-                lambda: make_folder(
-                    folder,
-                    exact=exact,
-                    config=config.to_dict(),
-                    fill=lambda draft: checkpoint.save(draft / CHECKPOINT, searcher.state()),
-                )
+                lambda: make_folder(folder, exact=exact, config=config.to_dict(), fill=fill)
             )
             path = made or folder  # only the main process writes to it
             held.enter_context(owning(path))

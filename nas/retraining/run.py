@@ -173,7 +173,7 @@ class _Retraining:
                         trainer = Trainer(config, *parts, state=state)
                     form.require_usable(trainer.optimizer, "optimizer")
             if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self._folder = _begin(config, self._genotype, self._folder, self._processes)
+                self._folder = self._begin(trainer)
                 self._held.enter_context(owning(self._folder))
             assert self._folder is not None
             log = MetricsLog(self._folder / "metrics.jsonl")
@@ -181,6 +181,29 @@ class _Retraining:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
             path, name = checkpoint_path(self._folder, seed), f"{self._folder.name}, seed {seed}"
             yield trainer, loop.steps(trainer, path, log, stop, name)
+
+    def _begin(self, trainer: Trainer) -> Path:
+        """Makes the run folder, with what does not change during the run, and returns it.
+
+        Whether a network can be saved shows here, before the first step.
+        """
+        name = self._genotype.name or ""
+        if not re.fullmatch(r"[\w.-]+", name):
+            name = self._genotype.id
+        path = self._folder or Path("runs") / f"retrain-{name}"
+
+        def fill(draft: Path) -> None:
+            self._genotype.save(draft / GENOTYPE)
+            model = draft / "model.safetensors"
+            save_network(model, trainer.network, TrainingData.of(self._data))
+            model.unlink()
+
+        made = self._processes.in_main(
+            lambda: make_folder(
+                path, exact=self._folder is not None, config=self._config.to_dict(), fill=fill
+            )
+        )
+        return made or path  # only the main process writes to it
 
     def test(self, trainer: Trainer) -> bool:
         """Tests a trained network and saves it; after the last one the result is written.
@@ -222,25 +245,6 @@ class _Retraining:
         print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
         print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
         return True
-
-
-def _begin(
-    config: RetrainConfig, genotype: Genotype, folder: Path | None, processes: Processes
-) -> Path:
-    """Makes the run folder, with what does not change during the run, and returns it."""
-    name = genotype.name or ""
-    if not re.fullmatch(r"[\w.-]+", name):
-        name = genotype.id
-    path = folder or Path("runs") / f"retrain-{name}"
-    made = processes.in_main(
-        lambda: make_folder(
-            path,
-            exact=folder is not None,
-            config=config.to_dict(),
-            fill=lambda draft: genotype.save(draft / GENOTYPE),
-        )
-    )
-    return made or path  # only the main process writes to it
 
 
 def checkpoint_path(folder: Path, seed: int) -> Path:
