@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cells.errors import InputError
-from nas.runtime.settings import Count, NotNegative, OneOf, Settings, from_to
+from nas.runtime.settings import Count, NotNegative, OneOf, Settings, at_least, from_to
 from nas.selection.evolution import POPULATION
 
 SOURCES = ("drawn", "mixed", "random", "evolved")
@@ -31,7 +31,7 @@ class SelectionConfig(Settings):
     ranks cells less surely. With threads set, they run side by side, a process each."""
     grid: Annotated[int, from_to(1, 10_000)] = 41
     """λs of the final front, evenly spaced in log λ."""
-    eval_images: Count = 5000
+    eval_images: Annotated[int, at_least(2)] = 5000
     """Validation images on which each cell of the front is scored with the supernet's weights."""
 
     def __post_init__(self) -> None:
