@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -112,7 +112,6 @@ def test_positions_are_those_of_log_lambda() -> None:
 
 
 @given(exponents, exponents, st.lists(st.floats(0, 1), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_position_and_lambda_are_inverse_and_exact_at_the_ends(one, other, inside) -> None:
     low, high = 10 ** min(one, other), 10 ** max(one, other) * 1.001
     lambdas = LambdaRange((low,), (high,))
