@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cells.output_files import draft_of
 from nas.cell_search import run as cell_search
 from nas.cell_search.config import SearchConfig
 from nas.optim.kind import SearchKind
@@ -115,23 +116,27 @@ def _search(
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
-        if state is None:
 
-            def fill(draft: Path) -> None:
-                checkpoint.save(draft / CHECKPOINT, searcher.state())
-                write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
+        def rehearse(where: Path) -> None:
+            with draft_of(where / "rehearsal") as scratch:
+                kind.rehearse(searcher, scratch)
 
+        def fill(draft: Path) -> None:
+            checkpoint.save(draft / CHECKPOINT, searcher.state())
+            write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
+            rehearse(draft)
+
+        def go_on() -> None:
+            rehearse(folder)
+            note_resume(folder, f"step {searcher.step}", processes)
+
+        if state is not None:
+            processes.in_main(go_on)
+        else:
             path = processes.told_by_main(
-                lambda: make_folder(
-                    folder,
-                    exact=exact,
-                    config=config.to_dict(),
-                    fill=fill,
-                )
+                lambda: make_folder(folder, exact=exact, config=config.to_dict(), fill=fill)
             )
             held.enter_context(owning(path))
-        else:
-            processes.in_main(lambda: note_resume(folder, f"step {searcher.step}", processes))
         assert path is not None
         kind.complete(searcher, path, state is not None)
     except Interrupted as stop:

@@ -21,7 +21,7 @@ from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
-from nas.runtime.fingerprint import Fingerprint, require_same_data
+from nas.runtime.fingerprint import require_same_data
 from nas.runtime.manifest import is_exact, note_resume, write_manifest
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.owner import owning
@@ -127,9 +127,7 @@ class Retraining:
                 note_resume(self.folder, where, self._processes)
                 resumed = False
             if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self.folder = _begin(
-                    config, self._genotype, self.folder, self._processes, self._data.fingerprint
-                )
+                self.folder = self._begin(trainer)
                 self._held.enter_context(owning(self.folder))
             assert self.folder is not None
             log = MetricsLog(self.folder / "metrics.jsonl")
@@ -137,6 +135,29 @@ class Retraining:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
             path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
             yield trainer, loop.steps(trainer, path, log, stop, name)
+
+    def _begin(self, trainer: Trainer) -> Path:
+        """Makes the run folder, with what does not change during the run, and returns it.
+
+        Whether a network can be saved shows here, before the first step.
+        """
+        settings = self._config.to_dict()
+
+        def fill(draft: Path) -> None:
+            self._genotype.save(draft / GENOTYPE)
+            write_manifest(draft, settings, self._data.fingerprint, self._processes)
+            model = draft / "model.safetensors"
+            save_network(model, trainer.network, TrainingData.of(self._data))
+            model.unlink()
+
+        name = self._genotype.name or ""
+        if not re.fullmatch(r"[\w.-]+", name):
+            name = self._genotype.id
+        path = self.folder or Path("runs") / f"retrain-{name}"
+        exact = self.folder is not None
+        return self._processes.told_by_main(
+            lambda: make_folder(path, exact=exact, config=settings, fill=fill)
+        )
 
     def attempt(self, count: int) -> None:
         """Takes a step with some networks side by side, of which nothing is kept."""
@@ -187,29 +208,6 @@ class Retraining:
         print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
         print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
         return True
-
-
-def _begin(
-    config: RetrainConfig,
-    genotype: Genotype,
-    folder: Path | None,
-    processes: Processes,
-    fingerprint: Fingerprint,
-) -> Path:
-    """Makes the run folder, with what does not change during the run, and returns it."""
-    settings = config.to_dict()
-
-    def fill(draft: Path) -> None:
-        genotype.save(draft / GENOTYPE)
-        write_manifest(draft, settings, fingerprint, processes)
-
-    name = genotype.name or ""
-    if not re.fullmatch(r"[\w.-]+", name):
-        name = genotype.id
-    path = folder or Path("runs") / f"retrain-{name}"
-    return processes.told_by_main(
-        lambda: make_folder(path, exact=folder is not None, config=settings, fill=fill)
-    )
 
 
 def recorded_fingerprint(genotype: Genotype) -> dict[str, str]:

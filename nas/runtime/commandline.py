@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import errno
 import inspect
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from cells.errors import InputError, unknown
 from nas.runtime.files import describe
 from nas.runtime.memory import lacks_memory
+from nas.runtime.output import lasting_output
 from nas.runtime.parted import Parted
 from nas.runtime.settings import Settings, setting_types
 from nas.runtime.signals import Interrupted, Stopped, interruptible
@@ -189,8 +191,18 @@ def run_script(main: Callable[[], None]) -> None:
     `InputError`, errors of the file system and a lack of memory leave with exit code 2, a signal
     with 128 and its number; any other exception is a fault of the program and keeps its traceback.
     Of several processes, which meet the same error, only the first tells it; that another is lost,
-    the one that notices first.
+    the one that notices first. What cannot be printed stops nothing (see `nas.runtime.output`);
+    where it was not the reader who left, the exit code is 2 in the end.
     """
+    with lasting_output() as out:
+        _run(main)
+        out.flush()
+        if out.lost is not None and out.lost.errno != errno.EPIPE:
+            _leave(f"standard output: {describe(out.lost)}")
+
+
+def _run(main: Callable[[], None]) -> None:
+    """Runs a main function, and leaves as `run_script` says if it fails."""
     try:
         with interruptible():
             main()
@@ -218,7 +230,9 @@ def run_script(main: Callable[[], None]) -> None:
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        _leave("out of memory: lower --batch-size, --image-size or --channels, e.g. by half")
+        _leave(
+            "out of memory: lower --batch-size, --image-size, --channels or --grid, e.g. by half"
+        )
 
 
 def _leave(message: str, code: int = 2, *, tells: bool | None = None) -> None:
