@@ -12,11 +12,12 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import nas.cell_search.run as cell_run
-import nas.retraining.run as retraining
 import nas.weight_search.run as weight_run
 from cells.errors import InputError
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.searcher import Searcher
+from nas.retraining import job
+from nas.retraining import run as retraining
 from nas.retraining.config import RetrainConfig
 from nas.retraining.trainer import Trainer
 from nas.run import AnyConfig, kind_of, search
@@ -98,7 +99,7 @@ def test_a_network_that_cannot_be_saved_is_not_trained(
 ) -> None:
     cell = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
     config = RetrainConfig(genotype=cell, data="digits", channels=2, num_cells=1, device="cpu")
-    monkeypatch.setattr(retraining, "save_network", full)
+    monkeypatch.setattr(job, "save_network", full)
     with pytest.raises(OSError, match="No space left"):
         retraining.retrain(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
