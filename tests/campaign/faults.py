@@ -6,11 +6,15 @@ import io
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 WRITING = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 KILL, REFUSE = "kill", "refuse"
+STANDS = 1.5
+"""Seconds, in which others come to the same folder."""
 
 
 class Watch:
@@ -23,6 +27,11 @@ class Watch:
     * `refuse`: an error of the file system, when `share` of the file's `size` is written;
     * a list of signals, which the process sends to itself.
 
+    And two without `at`:
+
+    * `wait`: stands still for a while once it owns a folder;
+    * `spoil`: see `spoil`.
+
     Attributes:
         events: what was done, the file, and its size when it was synced.
     """
@@ -32,9 +41,12 @@ class Watch:
         self._folder, self._fault = os.path.realpath(folder), fault
         self._starts: dict[str, int] = {}
         self._room: int | None = None
+        self._owns = False
         self._open, self._fsync = builtins.open, os.fsync
         builtins.open, os.fsync = self._opened, self._synced  # type: ignore[assignment]
         sys.addaudithook(self._hear)
+        if fault is not None and fault["do"] == "spoil":
+            spoil(fault["step"], fault["draw"], float(fault["value"]))
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -57,7 +69,12 @@ class Watch:
         size = 0 if descriptor is None else os.fstat(descriptor).st_size
         self.events.append((event, os.path.relpath(path, self._folder), size))
         fault = self._fault
-        if fault is None or len(self.events) != fault["at"] + 1:
+        if fault is not None and fault["do"] == "wait":
+            if self._owns:
+                self._fault = None
+                time.sleep(STANDS)
+            self._owns = os.path.basename(path) == ".owner"
+        if fault is None or len(self.events) != fault.get("at", -1) + 1:
             return
         if fault["do"] == KILL:
             if descriptor is not None:
@@ -104,3 +121,55 @@ class _Full(io.FileIO):
         if room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return super().write(memoryview(data)[:room])
+
+
+def spoil(step: int, draw: float, value: float) -> None:
+    """Has a number of the state of whatever is trained become another after a step.
+
+    Args:
+        step: which one, counted over all trainings of the process.
+        draw: in [0, 1), which number.
+    """
+    from nas.runtime.loop import Training
+
+    counts = iter(range(1, 1_000_000))
+
+    def patch(kind: type[Training]) -> None:
+        for child in kind.__subclasses__():
+            patch(child)
+        if "advance" not in vars(kind) or kind is Training:
+            return
+        advance = kind.advance
+
+        def spoilt(training: Training) -> None:
+            advance(training)
+            if type(training).advance is spoilt and next(counts) == step:
+                _spoil(training, draw, value)
+
+        kind.advance = spoilt  # type: ignore[method-assign]
+
+    patch(Training)
+
+
+def _spoil(training: Any, draw: float, value: float) -> None:
+    import torch
+
+    from nas.runtime import checkpoint
+
+    def tensors(part: Any, name: str) -> Iterator[tuple[str, Any]]:
+        items = part.items() if isinstance(part, dict) else enumerate(part)
+        for key, each in items:
+            if isinstance(each, torch.Tensor) and each.is_floating_point() and each.numel():
+                yield f"{name}.{key}", each
+            elif isinstance(each, dict | list | tuple):
+                yield from tensors(each, f"{name}.{key}")
+
+    # By part, as one has most of the tensors.
+    parts = [list(tensors([part], name)) for name, part in training.state().items()]
+    parts = [part for part in parts if part]
+    part = parts[int(draw * len(parts))]
+    name, tensor = part[int(draw * 997 % 1 * len(part))]
+    with torch.no_grad():
+        tensor[tuple(int(draw * 9973 % 1 * size) for size in tensor.shape)] = value
+    assert checkpoint.not_finite(training.state()), f"{name} is but a copy"
+    print(f"spoilt {name} at step {training.step}", flush=True)

@@ -76,7 +76,9 @@ KINDS = {
         f"nas family found --cells 2 --at-once 2 --seeds 0 1 {RETRAIN}", "digits", resumed=False
     ),
     "tune": Kind("nas tune found", "mlp, point", resumed=False, done="found/tuned"),
-    "generate": Kind("nas generate found --lam 1", "mlp", resumed=False),
+    "generate": Kind(
+        "nas generate found --lam 1", "mlp", resumed=False, done="found/network-1.safetensors"
+    ),
     "draw": Kind("nas draw found --out pictures", "digits", resumed=False),
     "lottery": Kind(f"nas lottery {TICKETS} --out run", resumed=False),
 }  # fmt: skip

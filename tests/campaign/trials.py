@@ -1,4 +1,4 @@
-"""Trials: runs of a kind from their beginning, with faults, to their end, beside undisturbed ones."""
+"""Runs of a kind from their beginning, with faults, to their end, beside undisturbed ones."""
 
 import json
 import re
@@ -48,14 +48,20 @@ class Trials:
         args = arguments(KINDS[name], work)
         return None if args is None else self.at_once(name, work, [args], **more)[0]
 
-    def at_once(self, name: str, work: Path, lines: list[list[str]], **more: Any) -> list[Ended]:
-        """Gives several command lines in one folder."""
+    def at_once(
+        self, name: str, work: Path, lines: list[list[str]], *, every: bool = False, **more: Any
+    ) -> list[Ended]:
+        """Gives several command lines in one folder.
+
+        Args:
+            every: whether `more` happens to every process.
+        """
         runs: list[dict[str, Any]] = []
         for args in lines:
-            for rank, env in enumerate(_ranks(KINDS[name].ranks)):
+            for env in _ranks(KINDS[name].ranks):
                 output = work.parent / f"output-{len(runs)}"
                 run = {"args": args, "work": str(work), "output": str(output), "env": env}
-                runs.append(run | more if rank == 0 else run)
+                runs.append(run | more if every or not runs else run)
         return self._forks.at_once(runs)
 
     def finish(self, name: str, work: Path, what: str) -> None:

@@ -1,0 +1,37 @@
+"""Numbers that are none, anywhere in the state of a training: never saved, never lost to it."""
+
+import os
+import random
+
+import pytest
+from kinds import KINDS, readable
+from trials import Trials
+
+from nas.runtime import checkpoint
+
+SEED = int(os.environ.get("SEED", "0"))
+FAULTS = int(os.environ.get("FAULTS", "0"))
+STILL = ("report", "report of finalists", "tune", "generate", "draw", "two processes")
+"""Kinds of run in which nothing is trained, or in several processes."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in KINDS if name not in STILL] if FAULTS else ["cells of nasbench201"]
+)
+def test_no_number_that_is_none_is_ever_saved(name: str, trials: Trials) -> None:
+    """And the run goes on from what was saved before, to the same end."""
+    rng = random.Random(f"{SEED} {name}")
+    for _ in range(-(-FAULTS // 12) if FAULTS else 1):
+        work = trials.place(name)
+        value = rng.choice(("nan", "inf", "-inf"))
+        fault = {"do": "spoil", "step": rng.randint(1, 4), "draw": rng.random(), "value": value}
+        ended = trials.go(name, work, fault=fault)
+        what = f"{name} {fault}, SEED={SEED}\n{ended}"
+        assert ended is not None and "spoilt " in ended.output, what
+        *_, line = ended.output.splitlines()
+        assert ended.status == 2 and line.startswith("error: "), what
+        assert "finite" in line or "became" in line, what
+        readable(work)
+        for path in work.rglob("checkpoint*.pt"):
+            assert checkpoint.not_finite(checkpoint.load(path)) is None, what
+        trials.finish(name, work, what)
