@@ -212,7 +212,7 @@ def test_bad_commands_get_one_line(refusal, args, message) -> None:
 
 def test_a_users_own_options_have_the_last_word_over_a_methods(monkeypatch, here) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(search, "search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr("nas.run.search", lambda config, *_, **__: started.append(config))
     own = ["--relax", "gumbel", "--lam-high", "3", "--bounds", "params=9k", "flops=1M"]
     run(monkeypatch, "digits", "--method", "rc-darts", *own)
     (config,) = started

@@ -91,8 +91,8 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
         with StopSignal() as stop:
             while stop.received is None and any(process.poll() is None for process in started):
                 time.sleep(0.1)
-        if stop.received is not None:
-            raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
+            if stop.received is not None:
+                raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
     finally:
         for process in started:
             assert process.stdin is not None

@@ -4,6 +4,7 @@ import argparse
 import ast
 import inspect
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -160,6 +161,12 @@ def take(args: list[str], name: str) -> str | None:
     return None
 
 
+_STOPPED = (
+    "stopped by {}; what was saved is whole: give the same command again, or go on with --resume "
+    "and the run's folder"
+)
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
@@ -179,13 +186,9 @@ def run_script(main: Callable[[], None]) -> None:
             print(stop)
         sys.exit(128 + stop.received)
     except Interrupted as stop:
-        _leave(
-            f"stopped by {stop}; what was saved is whole: give the same command again, or go on "
-            "with --resume and the run's folder",
-            128 + stop.received,
-        )
+        _leave(_STOPPED.format(stop), 128 + stop.received)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _leave(_STOPPED.format("SIGINT"), 128 + signal.SIGINT)
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise

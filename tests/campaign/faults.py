@@ -98,6 +98,8 @@ class Watch:
         room, self._room = self._room, None
         opened.close()
         self._fault = None
+        if kwargs.get("buffering") == 0:
+            return _Full(file, mode.replace("b", ""), 0)
         raw = _Full(file, mode.replace("b", ""), room)
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")

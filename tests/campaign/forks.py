@@ -81,6 +81,8 @@ class Forks:
 def _commands() -> dict[str, Callable[[], None]]:
     """Imports all that runs need, and returns what they call, by program."""
     import nas.__main__
+    import nas.retraining.run
+    import nas.run
     import retrain
     import search
     from cells.cell import Skeleton
@@ -89,6 +91,7 @@ def _commands() -> dict[str, Callable[[], None]]:
     from nas.cell_search import problem
     from nas.commands import draw, family, front, generate, lottery, prune, tune
     from nas.data.datasets import load_data
+    from nas.runtime.manifest import revision
 
     known: dict[Any, dict[str, CostTable]] = {}
 
@@ -104,6 +107,7 @@ def _commands() -> dict[str, Callable[[], None]]:
     for space in SPACES.values():
         unhurried(Skeleton(space, 1, 10, 8, 8, 2, 1, 2))  # the one of `kinds.TINY`
     load_data("digits", Path("."))  # which imports what it needs
+    revision()  # of the code that was imported
     assert all((draw, family, front, generate, lottery, prune, tune))
     return {"search": search.command, "retrain": retrain.command, "nas": nas.__main__.command}
 
@@ -120,6 +124,7 @@ def _without_pictures() -> None:
     def cell(graph: Any, stem: str) -> list[Path]:
         paths = [Path(f"{stem}.{kind}") for kind in ("svg", "png", "dot")]
         for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, graph.source.encode())
         return paths
 
