@@ -1,6 +1,7 @@
 # make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
 # make test     lint, types and every test
-# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each
+# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each, and FLIPS=2000
+#               bits in each kind; kills, signals, full disks in every kind of run, FAULTS=24
 # All set up .venv first.
 
 PYTHON ?= python3
@@ -28,6 +29,8 @@ test: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 campaign: export MUTANTS ?= 1000
+campaign: export FLIPS ?= 2000
+campaign: export FAULTS ?= 24
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 

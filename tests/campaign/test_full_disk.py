@@ -1,4 +1,7 @@
-"""Writes that the disk refuses at any byte: one line names the file, the old one is whole."""
+"""Writes that the disk refuses at any byte: one line names the file, the old one is whole.
+
+make campaign FAULTS=24         # a third as many in each kind of run
+"""
 
 import os
 import random

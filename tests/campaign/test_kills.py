@@ -2,7 +2,8 @@
 
     make campaign FAULTS=100        # so many kills of each kind; 24 if none are named
 
-`make test` kills a few.
+`make test` kills a few. What fails says where, and repeats with the SEED that it names: moments
+are counted in changes of files, but for those in seconds.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Several processes for one run folder: one owns it, the others leave in one line."""
+"""Several processes for one run folder: one owns it, the others leave in one line.
+
+make campaign                   # 20 races
+"""
 
 import os
 import random

@@ -1,4 +1,7 @@
-"""Signals at any moment of any kind of run: saved or told in one line, and gone on with."""
+"""Signals at any moment of any kind of run: saved or told in one line, and gone on with.
+
+make campaign FAULTS=24         # a quarter as many in each kind of run
+"""
 
 import os
 import random
