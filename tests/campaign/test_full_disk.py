@@ -1,4 +1,4 @@
-"""Writes that the disk refuses at any byte: one line names the file, the old one is whole.
+"""Writes that the disk refuses at any byte: one line names the file, the old one is plain.
 
 make campaign FAULTS=24         # a third as many in each kind of run
 """
@@ -9,20 +9,18 @@ import re
 
 import pytest
 from kinds import KINDS, readable
+from many import FAULTS, SEED, whole
 from trials import Trials
 
-SEED = int(os.environ.get("SEED", "0"))
-FAULTS = int(os.environ.get("FAULTS", "0"))
 REFUSABLE = ("open", "fsync", "os.rename", "os.mkdir")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in KINDS if KINDS[name].ranks == 1] if FAULTS else ["mlp"]
-)
+@whole
+@pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name].ranks == 1])
 def test_a_full_disk_takes_one_line_and_nothing_else(name: str, trials: Trials) -> None:
     """And once there is room the run goes on to the same end."""
     rng, events = random.Random(f"{SEED} {name}"), trials.undisturbed(name).events
-    for _ in range(-(-FAULTS // 3) if FAULTS else 3):
+    for _ in range(-(-FAULTS // 3) or 2):
         at = rng.choice([i for i, event in enumerate(events) if event[0] in REFUSABLE])
         _, path, _ = events[at]
         size = next((s for kind, p, s in events[at:] if (kind, p) == ("fsync", path)), 30)

@@ -3,28 +3,25 @@
 make campaign FAULTS=24         # a twelfth as many in each kind of run
 """
 
-import os
 import random
 
 import pytest
 from kinds import KINDS, readable
+from many import FAULTS, SEED, whole
 from trials import Trials
 
 from nas.runtime import checkpoint
 
-SEED = int(os.environ.get("SEED", "0"))
-FAULTS = int(os.environ.get("FAULTS", "0"))
 STILL = ("report", "report of finalists", "tune", "generate", "draw", "two processes")
 """Kinds of run in which nothing is trained, or in several processes."""
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in KINDS if name not in STILL] if FAULTS else ["cells of nasbench201"]
-)
+@whole
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in STILL])
 def test_no_number_that_is_none_is_ever_saved(name: str, trials: Trials) -> None:
     """And the run goes on from what was saved before, to the same end."""
     rng = random.Random(f"{SEED} {name}")
-    for _ in range(-(-FAULTS // 12) if FAULTS else 1):
+    for _ in range(-(-FAULTS // 12) or 1):
         work = trials.place(name)
         value = rng.choice(("nan", "inf", "-inf"))
         fault = {"do": "spoil", "step": rng.randint(1, 4), "draw": rng.random(), "value": value}

@@ -3,17 +3,15 @@
 make campaign                   # 20 races
 """
 
-import os
 import random
 import re
 import socket
 
 import pytest
 from kinds import KINDS, arguments, differences, record
+from many import FAULTS, SEED, whole
 from trials import Trials
 
-SEED = int(os.environ.get("SEED", "0"))
-FAULTS = int(os.environ.get("FAULTS", "0"))
 RACES = {
     "cells of nasbench201": "run",
     "mlp": "run",
@@ -24,17 +22,18 @@ RACES = {
 """What begins, or goes on, several times at once, and in which folder."""
 
 
+@whole
 @pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("name", RACES if FAULTS else ["mlp"])
+@pytest.mark.parametrize("name", RACES)
 def test_of_several_at_once_one_owns_the_folder(name: str, again: bool, trials: Trials) -> None:
     """The one that does waits a while behind the lock, so that none can come after its end."""
     rng = random.Random(f"{SEED} {name} {again}")
-    whole, host = trials.undisturbed(name), re.escape(socket.gethostname())
-    opens = [i for i, (_, path, _) in enumerate(whole.events) if path.endswith(".owner")]
+    plain, host = trials.undisturbed(name), re.escape(socket.gethostname())
+    opens = [i for i, (_, path, _) in enumerate(plain.events) if path.endswith(".owner")]
     for _ in range(2 if FAULTS else 1):
         work = trials.place(name)
         if again:
-            at = rng.randrange(opens[0] + 5, len(whole.events))
+            at = rng.randrange(opens[0] + 5, len(plain.events))
             trials.go(name, work, fault={"at": at, "do": "kill", "share": 0.5})
         args = arguments(KINDS[name], work)
         assert args is not None
@@ -50,4 +49,4 @@ def test_of_several_at_once_one_owns_the_folder(name: str, again: bool, trials: 
                 exists = "error: run exists: choose another --out, or go on with --resume run"
                 assert run.status == 2 and line in (told, *([exists] if not again else [])), run
                 assert re.fullmatch(rf"process \d+ on {host}", owner)
-        assert not differences(record(work), whole.record)
+        assert not differences(record(work), plain.record)

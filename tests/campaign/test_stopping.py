@@ -3,7 +3,6 @@
 make campaign FAULTS=24         # a quarter as many in each kind of run
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -14,32 +13,30 @@ from pathlib import Path
 import pytest
 from forks import ROOT
 from kinds import KINDS, differences, readable, record
+from many import FAULTS, SEED, whole
 from trials import Trials
 
-SEED = int(os.environ.get("SEED", "0"))
-FAULTS = int(os.environ.get("FAULTS", "0"))
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 DRAWN = ("report", "mlp", "family", "draw")
 """Kinds whose pictures are drawn, a second or two in which signals come as well."""
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in KINDS if KINDS[name].ranks == 1] if FAULTS else ["two seeds"]
-)
+@whole
+@pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name].ranks == 1])
 def test_a_signal_at_any_moment(name: str, trials: Trials) -> None:
     """By chance at a time, or where a file is changed; sometimes two in a row."""
-    rng, whole = random.Random(f"{SEED} {name}"), trials.undisturbed(name)
+    rng, plain = random.Random(f"{SEED} {name}"), trials.undisturbed(name)
     drawn = name in DRAWN
-    for _ in range(-(-FAULTS // 4) if FAULTS else 3):
+    for _ in range(-(-FAULTS // 4) or 2):
         work = trials.place(name)
         numbers = [rng.choice([*STOPPING, signal.SIGUSR1])]
         numbers += [rng.choice(STOPPING)] if rng.random() < 0.25 else []
         if at_event := rng.random() < 0.5:
-            at = rng.randrange(len(whole.events))
-            what = f"{name}, {numbers} at {at}: {whole.events[at]}, SEED={SEED}"
+            at = rng.randrange(len(plain.events))
+            what = f"{name}, {numbers} at {at}: {plain.events[at]}, SEED={SEED}"
             ended = trials.go(name, work, fault={"at": at, "do": numbers}, pictures=drawn)
         else:
-            delay = rng.uniform(0, 1.2 * whole.seconds + 2 * drawn)
+            delay = rng.uniform(0, 1.2 * plain.seconds + 2 * drawn)
             sent = [(delay + rng.uniform(0, 0.3) * i, n) for i, n in enumerate(numbers)]
             what = f"{name}, {sent}, SEED={SEED}"
             ended = trials.go(name, work, signals=sent, pictures=drawn)
@@ -47,7 +44,7 @@ def test_a_signal_at_any_moment(name: str, trials: Trials) -> None:
         what = f"{what}\n{ended}"
         assert "Traceback" not in ended.output and "Exception ignored" not in ended.output, what
         stopping = [number for number in numbers if number in STOPPING]
-        differ = differences(record(work), whole.record) if ended.status <= 0 else []
+        differ = differences(record(work), plain.record) if ended.status <= 0 else []
         if ended.status == 0:
             assert not stopping or not at_event, f"not heeded: {what}"
             assert not [file for file in differ if not drawn or not _picture(file)], what
@@ -66,7 +63,7 @@ def test_a_signal_at_any_moment(name: str, trials: Trials) -> None:
         trials.finish(name, work, what)
 
 
-@pytest.mark.skipif(not FAULTS, reason="each starts Python anew; FAULTS=24 has them done")
+@whole
 @pytest.mark.parametrize("number", [*STOPPING, signal.SIGUSR1])
 @pytest.mark.parametrize("program", ["search.py digits", "retrain.py digits", "-m nas family"])
 def test_a_signal_while_a_command_imports_what_it_needs(program: str, number: int) -> None:
