@@ -56,7 +56,8 @@ class Watch:
                 self._starts[inside] = 0 if fresh else os.path.getsize(inside)
                 self._moment("open", inside)
         elif event in CHANGES and (inside := self._inside(arguments[0])):
-            self._moment(event, inside)
+            if event != "os.mkdir" or not os.path.isdir(inside):
+                self._moment(event, inside)
 
     def _inside(self, path: Any) -> str | None:
         """The path if it lies in the folder."""
