@@ -1,7 +1,7 @@
 # make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
 # make test     lint, types and every test
-# make campaign damaged and hostile files before every reader, MUTANTS=1000 for each, and FLIPS=2000
-#               bits in each kind; kills, signals, full disks in every kind of run, FAULTS=24
+# make campaign damaged and hostile files, kills, races, signals, full disks, lost processes: docs/results/reliability.md
+# make audit    known vulnerabilities of what requirements.txt pins, asked of the package index
 # All set up .venv first.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ ifndef RUN
 RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: search test campaign format clean
+.PHONY: search test campaign audit format clean
 .DELETE_ON_ERROR:
 
 search: .venv/installed
@@ -28,11 +28,27 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-campaign: export MUTANTS ?= 1000
+campaign: export MUTANTS ?= 300
+campaign: export FUZZED ?= 100000
+campaign: export RANKS ?= 5
 campaign: export FLIPS ?= 2000
 campaign: export FAULTS ?= 24
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
+
+# pip-audit has a place of its own, so that it changes no package that the program runs with.
+AUDIT := .venv/audit/bin/python
+# --strict: an index that does not know a package would count as one without vulnerabilities.
+audit: .venv/installed
+	@test -x .venv/audit/bin/pip-audit || { $(BIN)/python -m venv .venv/audit && \
+	  $(AUDIT) -m pip install --quiet --disable-pip-version-check pip-audit; } || \
+	  { echo "no package index answers: pip-audit cannot be installed, nothing was audited"; exit 1; }
+	@rm -f .venv/audit/report
+	@$(AUDIT) -m pip_audit -r requirements.txt --no-deps --disable-pip --strict \
+	  --progress-spinner off --output .venv/audit/report 2> .venv/audit/log; code=$$?; \
+	  if test -e .venv/audit/report; then cat .venv/audit/log .venv/audit/report; exit $$code; fi; \
+	  if test $$code = 0; then tail -n 1 .venv/audit/log; exit 0; fi; \
+	  echo "no index answers for all packages, nothing was audited: $$(tail -n 1 .venv/audit/log)"; exit 1
 
 format: .venv/installed
 	$(BIN)/ruff format .

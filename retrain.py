@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.runtime.commandline import parse, run_script, take
+from nas.runtime.commandline import parse, run_script, take, take_timeout
 
 USAGE = """usage: python retrain.py [PRESET] --genotype FILE [--option value …]
        python retrain.py --resume runs/x    go on with an interrupted retraining
 --at-once N has a GPU train the networks of N seeds side by side (default 1).
+--timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
+60; 1800 on several machines).
 PRESET is one of {presets}; by default that of --data, which is by default that
 of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
 Options: python retrain.py digits --help"""
@@ -31,11 +33,12 @@ def command() -> None:
         print(USAGE.format(presets=", ".join(PRESETS)))
         return
     resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
+    timeout = take_timeout(args)
     if resume is not None:
         config = parse(
             RetrainConfig, read_retraining(Path(resume)), args, "retrain.py --resume RUN"
         )
-        retrain(config, Path(resume), resume=True, at_once=at_once)
+        retrain(config, Path(resume), resume=True, at_once=at_once, timeout=timeout)
         return
     name = None if not args or args[0].startswith("-") else args.pop(0)
     data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
@@ -43,7 +46,7 @@ def command() -> None:
     if inherit is not None:
         preset = fine_tuning(preset)
     config = parse(RetrainConfig, preset, args, "retrain.py")
-    retrain(config, Path(out) if out else None, at_once=at_once)
+    retrain(config, Path(out) if out else None, at_once=at_once, timeout=timeout)
 
 
 def _read_at_once(args: list[str]) -> int:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError, unknown
-from nas.runtime.commandline import parse, run_script, take
+from nas.runtime.commandline import parse, run_script, take, take_timeout
 from nas.runtime.files import read_config
 from nas.runtime.owner import owning
 
@@ -13,6 +13,8 @@ USAGE = """usage: python search.py PRESET [--option value …]        a new sear
        python search.py --resume runs/x                go on with an interrupted search
 PRESET is one of {presets}; --out FOLDER names the run (default runs/PRESET).
 --method NAME searches as a paper does: {methods}.
+--timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
+60; 1800 on several machines).
 Options: python search.py digits --help"""
 
 
@@ -35,6 +37,7 @@ def command() -> None:
     resume, path, out, method = (
         take(args, name) for name in ("--resume", "--config", "--out", "--method")
     )
+    timeout = take_timeout(args)
     if resume is not None:
         if path is not None or out is not None or method is not None:
             raise InputError(
@@ -46,7 +49,7 @@ def command() -> None:
             config, state = read_any_run(folder)
             config = parse(type(config), config, args, "search.py --resume RUN")
             require_same_run(config, state, folder)
-            search(config, folder, state=state)
+            search(config, folder, state=state, timeout=timeout)
         return
     if path is not None:
         name = Path(path).parent.name or "search"
@@ -68,7 +71,8 @@ def command() -> None:
         config = with_method(default, method, args, prog)
     else:
         raise InputError(f"--method is for cells, preset {name!r} has none: leave it out")
-    search(config, Path(out) if out else Path("runs") / name, exact=out is not None)
+    folder = Path(out) if out else Path("runs") / name
+    search(config, folder, exact=out is not None, timeout=timeout)
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def run(relax: str, steps: int, threads: int) -> dict[str, Any] | None:
     trained = (*searcher.problem.weights, *searcher.problem.arch)
     answer = {"times": times[2:], "bytes": sum(p.numel() * p.element_size() for p in trained)}
     main = processes.is_main
-    stop_processes()
+    stop_processes(processes)
     return answer if main else None
 
 

@@ -37,7 +37,9 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         stride, dilation = self.stride[0], self.dilation[0]
-        if input.device.type == "cpu" and torch.is_grad_enabled():  # forwards alone torch is quick
+        # Forwards alone torch is quick, and what is traced is to be of torch's own operations.
+        quick = input.device.type == "cpu" and torch.is_grad_enabled()
+        if quick and not torch.jit.is_tracing():  # type: ignore
             if dilation == 1:
                 return _convolve(input, weight, stride)
             if stride == 1:
@@ -143,10 +145,15 @@ def _places(kernel_area: int, height: int, width: int, stride: int) -> Tensor:
 class _WideDepthwise(torch.autograd.Function):
     """A depthwise convolution of stride 1 with a kernel 5 pixels wide or more."""
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, None, 1, weight.shape[3] // 2, 1, len(weight))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cells.genotype import Genotype
     from cells.network import Network
     from nas.selection.front import Front
 
@@ -15,6 +16,23 @@ def load(path: str | Path) -> "Network":
     from nas.export.safetensors import load
 
     return load(path)
+
+
+def within(run: str | Path, **bounds: float) -> "Genotype":
+    """Returns the best known cell of a search within a budget: see `nas.reports.answer`.
+
+        genotype = nas.within("runs/x", params=100_000)
+
+    Args:
+        run: folder of a finished search.
+        bounds: largest cost by name, in the cost's own unit; the first orders the cells.
+
+    Raises:
+        InputError: for an unknown cost, an unfinished search, or if no cell of its table fits.
+    """
+    from nas.reports.answer import best_within
+
+    return best_within(Path(run), bounds)
 
 
 def load_front(run: str | Path) -> "Front":

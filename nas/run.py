@@ -1,9 +1,12 @@
 """Starts, resumes and reads a search of any kind: the one place that knows the kinds."""
 
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cells.output_files import draft_of
 from nas.cell_search import run as cell_search
 from nas.cell_search.config import SearchConfig
 from nas.optim.kind import SearchKind
@@ -11,6 +14,7 @@ from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
 from nas.runtime.form import from_checkpoint
 from nas.runtime.manifest import note_resume, write_manifest
+from nas.runtime.memory import advising
 from nas.runtime.owner import owning
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.run_folder import read_run_config, read_state, require_state
@@ -65,7 +69,12 @@ def require_same_run(config: AnyConfig, state: dict[str, Any], folder: Path) -> 
 
 
 def search(
-    config: AnyConfig, folder: Path, *, exact: bool = True, state: dict[str, Any] | None = None
+    config: AnyConfig,
+    folder: Path,
+    *,
+    exact: bool = True,
+    state: dict[str, Any] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Runs a search, or the rest of it, and writes its folder.
 
@@ -73,12 +82,33 @@ def search(
         folder: where; made here unless `state` is given.
         exact: whether a folder that exists is refused, or another name is chosen.
         state: checkpoint to continue from, by the owner of the folder.
+        timeout: seconds to wait for another process, see `start_processes`.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit.
         Stopped: on a signal that asks to leave, after saving.
+        Parted: if another process has ended, does not answer, or is out of step.
     """
-    kind, processes = kind_of(config), start_processes(config.device)
+
+    def attempt(batch_size: int) -> None:
+        smaller = replace(config, batch_size=batch_size)
+        trial = kind_of(config).begin(smaller, start_processes(config.device), None)
+        trial.step = trial.total_steps - 1  # where all moves that ever does
+        trial.advance()
+
+    run = partial(_search, config, folder, exact, state, timeout)
+    advising(run, config.batch_size, attempt)
+
+
+def _search(
+    config: AnyConfig,
+    folder: Path,
+    exact: bool,
+    state: dict[str, Any] | None,
+    timeout: float | None,
+) -> None:
+    """Does what `search` does, except for telling what fits into memory."""
+    kind, processes = kind_of(config), start_processes(config.device, timeout)
     held = ExitStack()
     path = None if state is None else folder
     try:
@@ -86,30 +116,36 @@ def search(
             processes.in_main(lambda: refuse_existing(folder))  # before any work is done
         with from_checkpoint(folder / CHECKPOINT):
             searcher = kind.begin(config, processes, state)
-        if state is None:
 
-            def fill(draft: Path) -> None:
-                checkpoint.save(draft / CHECKPOINT, searcher.state())
-                write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
+        def rehearse(where: Path) -> None:
+            with draft_of(where / "rehearsal") as scratch:
+                kind.rehearse(searcher, scratch)
 
-            made = processes.in_main(
-                lambda: make_folder(
-                    folder,
-                    exact=exact,
-                    config=config.to_dict(),
-                    fill=fill,
-                )
-            )
-            path = made or folder  # only the main process writes to it
-            held.enter_context(owning(path))
+        def fill(draft: Path) -> None:
+            checkpoint.save(draft / CHECKPOINT, searcher.state())
+            write_manifest(draft, config.to_dict(), searcher.fingerprint, processes)
+            rehearse(draft)
+
+        def go_on() -> None:
+            rehearse(folder)
+            note_resume(folder, f"step {searcher.step}", processes)
+
+        if state is not None:
+            processes.in_main(go_on)
         else:
-            processes.in_main(lambda: note_resume(folder, f"step {searcher.step}", processes))
+            path = processes.told_by_main(
+                lambda: make_folder(folder, exact=exact, config=config.to_dict(), fill=fill)
+            )
+            held.enter_context(owning(path))
         assert path is not None
         kind.complete(searcher, path, state is not None)
     except Interrupted as stop:
         if path is None:  # there is nothing yet to go on with
             raise
         raise Stopped(stop.received, "its last checkpoint", f"--resume {path}") from None
+    except RuntimeError as error:
+        processes.raise_parted(error, path)
+        raise
     finally:
         held.close()
-        stop_processes()
+        stop_processes(processes)

@@ -13,8 +13,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# No example has a deadline: beside other work one may take ten times as long.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,10 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
     return find
 
 
+class Killed(Exception):
+    """Ends a run at once, without a word, as a kill does."""
+
+
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`with interrupted(Trainer, 7, signal.SIGTERM):` sends a signal during the 7th step of any.
@@ -53,13 +62,13 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         def counted(training: Any) -> None:
             if next(calls) == step:
                 if number is None:
-                    raise MemoryError
+                    raise Killed
                 signal.raise_signal(number)
             advance(training)
 
         with monkeypatch.context() as patch:
             patch.setattr(kind, "advance", counted)
-            with pytest.raises(MemoryError if number is None else Stopped) as caught:
+            with pytest.raises(Killed if number is None else Stopped) as caught:
                 yield caught
         assert number is None or caught.value.received == number
 

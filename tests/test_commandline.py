@@ -20,7 +20,7 @@ from nas.cell_search.presets import PRESETS
 from nas.retraining.config import RetrainConfig
 from nas.run import ALL_PRESETS
 from nas.runtime import checkpoint
-from nas.runtime.commandline import Parser, parse, take
+from nas.runtime.commandline import Parser, parse, take, take_timeout
 from nas.runtime.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +122,15 @@ def test_take_removes_an_option_and_its_value() -> None:
             take(args, "--out")
 
 
+def test_a_timeout_is_from_a_second_to_a_day() -> None:
+    args = ["digits", "--timeout", "2.5", "--seed", "1"]
+    assert take_timeout(args) == 2.5 and args == ["digits", "--seed", "1"]
+    assert take_timeout(args) is None
+    for text in ("0.9", "86401", "nan", "inf", "-1", "soon"):
+        with pytest.raises(InputError, match=f"from 1 to 86400 seconds, got '{text}'"):
+            take_timeout([f"--timeout={text}"])
+
+
 def test_argparse_tells_its_errors_in_one_line() -> None:
     parser = Parser(prog="prog")
     parser.add_argument("--count", type=int)
@@ -189,6 +198,19 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
         (["digits", "--lam", "-0.5"], "λ must be positive and finite, got -0.5"),
         (["digits", "--lam", "nan"], "λ must be positive and finite, got nan"),
         (["digits", "--lam-low", "2", "--lam-high", "1"], "low 2.0 is above high 1.0; swap"),
+        (["digits", "--lam-low", "1", "--lam-high", "1.0000000000000002"], "is too narrow: widen"),
+        (["mlp", "--lam-low", "1", "--lam-high", "1.0000000000000002"], "is too narrow: widen"),
+        (["digits", "--data", "d\udcff/x.npz"], "must be UTF-8 text: rename the file or folder"),
+        (["digits", "--latency-file", "\udcff.csv"], "latency_file must be UTF-8 text: rename"),
+        (["digits", "--seed", "1" * 21], f"seed must have at most 20 digits, got {'1' * 21}"),
+        (["digits", "--split-seed=-" + "1" * 21], "split_seed must have at most 20 digits"),
+        (["mlp", "--seed", "1" * 21], "seed must have at most 20 digits"),
+        (["digits", "--grid", "1000000000"], "grid must be from 1 to 10000, got 1000000000"),
+        (["mlp", "--grid", "1000000000"], "grid must be from 1 to 10000, got 1000000000"),
+        (["mlp", "--draws", "1000000000"], "draws must be from 1 to 100000, got 1000000000"),
+        (["digits", "--finalists", "1000000000"], "finalists must be from 0 to 20000, got"),
+        (["digits", "--eval-images", "1"], "eval_images must be at least 2, got 1"),
+        (["digits", "--arch-kl-end", "inf"], "arch_kl_end must be at least 0, got inf"),
         (["digits", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
         (["digits", "--device", "cuda:99"], "no device 'cuda:99'"),
         (["digits", "--data", "nowhere.npz"], "'nowhere.npz'; check the path"),

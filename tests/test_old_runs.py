@@ -17,7 +17,8 @@ from nas.cell_search.folder import read_run
 from nas.commands.family import command as family
 from nas.reports.report import read_rows
 from nas.retraining.config import read_retraining
-from nas.retraining.run import Job, retrain_each
+from nas.retraining.job import Job
+from nas.retraining.run import retrain_each
 from nas.run import read_any_run, search
 from nas.weight_search.networks import Generated
 

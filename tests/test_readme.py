@@ -25,7 +25,8 @@ import nas.run
 from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig
 from nas.retraining.config import RetrainConfig
-from nas.retraining.run import Job, retrain
+from nas.retraining.job import Job
+from nas.retraining.run import retrain
 from nas.run import search
 from nas.runtime.files import make_folder, write_json
 from nas.weight_search.config import WeightConfig

@@ -21,7 +21,8 @@ from nas.cell_search.config import SearchConfig
 from nas.cell_search.fronts import load_front
 from nas.cell_search.presets import PRESETS
 from nas.retraining.config import RetrainConfig, read_retraining
-from nas.retraining.run import Job, retrain, retrain_each
+from nas.retraining.job import Job
+from nas.retraining.run import retrain, retrain_each
 from nas.runtime.files import read_config, write_json
 
 LAMS = 5

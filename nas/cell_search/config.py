@@ -29,6 +29,7 @@ from nas.runtime.settings import (
     Natural,
     OneOf,
     Precision,
+    Seed,
     Settings,
     read_settings,
 )
@@ -66,7 +67,7 @@ class CourseConfig(Settings):
     prior."""
     batch_size: Count = 64
     """Images per step of each half, over all processes."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything that is drawn but the split of the data."""
     precision: Precision = "float32"
     """Arithmetic of the supernet: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it

@@ -18,7 +18,7 @@ from nas.runtime.signals import Stopped, StopSignal
 MEMBER = (sys.executable, "-m", "nas.cell_search.member")
 """Command that finishes the search of the folder behind it."""
 LEAVING = 60.0
-"""Seconds to wait for the process of an interrupted run to save and leave."""
+"""Seconds to wait for the process of an interrupted run to save and leave, or for a stopped one."""
 
 
 def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[Searcher, Path]:
@@ -65,7 +65,8 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
     """Runs the other searches of a run in processes of their own, beside the `with` block.
 
     They run to their ends if the settings say how many threads each has, and `first` is not itself
-    spread over several processes. What one of them leaves undone, `others_of` does.
+    spread over several processes. What one of them leaves undone, `others_of` does; one that is
+    stopped for a minute, while no other runs, is killed.
 
     Yields:
         Whether they run.
@@ -88,8 +89,13 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
                 )
             )
         yield begins
+        deadline = time.monotonic() + LEAVING
         with StopSignal() as stop:
             while stop.received is None and any(process.poll() is None for process in started):
+                if not all(map(_rests, started)):
+                    deadline = time.monotonic() + LEAVING
+                elif time.monotonic() > deadline:
+                    break
                 time.sleep(0.1)
             if stop.received is not None:
                 raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
@@ -97,4 +103,14 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
         for process in started:
             assert process.stdin is not None
             process.stdin.close()
+            if _rests(process):
+                process.kill()  # it cannot hear that it is to leave
             process.wait()
+
+
+def _rests(process: subprocess.Popen[bytes]) -> bool:
+    """Tells whether a process has ended, or, where the system can say it, is stopped (SIGSTOP)."""
+    if process.poll() is not None or not hasattr(os, "waitid"):
+        return process.poll() is not None
+    how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, how) is not None

@@ -31,15 +31,12 @@ def finish(folder: Path) -> None:
     from nas.cell_search.searcher import Searcher
     from nas.runtime import loop
     from nas.runtime.owner import owning
-    from nas.runtime.processes import start_processes, stop_processes
+    from nas.runtime.processes import start_processes
     from nas.runtime.signals import Stopped
 
     with owning(folder), suppress(Stopped):
         config, state = read_run(folder)
-        try:
-            loop.run(Searcher(config, start_processes(config.device), state=state), folder)
-        finally:
-            stop_processes()
+        loop.run(Searcher(config, start_processes(config.device), state=state), folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cells.chain import MLP
+from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
 from nas.cell_search.ensemble import beside, others_of
 from nas.cell_search.finalist_scores import score_finalists
@@ -14,11 +15,16 @@ from nas.cell_search.presets import PRESETS, with_method
 from nas.cell_search.searcher import Searcher
 from nas.data.batches import draw_part
 from nas.optim.kind import SearchKind
+from nas.reports.cell_graph import draw_dot
 from nas.reports.diagnostics import diagnose
-from nas.reports.report import write_report
+from nas.reports.report import read_rows, write_report
+from nas.reports.style import draw_letter
 from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT
+from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import Processes
+
+REHEARSAL_IMAGES = 8
 
 
 def begin(config: SearchConfig, processes: Processes, state: dict[str, Any] | None) -> Searcher:
@@ -28,6 +34,30 @@ def begin(config: SearchConfig, processes: Processes, state: dict[str, Any] | No
     if warning is not None and processes.is_main:
         print(f"warning: {warning}", file=sys.stderr)
     return searcher
+
+
+def rehearse(searcher: Searcher, folder: Path) -> None:
+    """Reports one cell on few images, as `report` does all of them, and reads it back."""
+    config, problem, front = searcher.config, searcher.problem, searcher.front()
+    write_report(
+        folder,
+        front,
+        [searcher.supernet],
+        draw_part(problem.val, min(REHEARSAL_IMAGES, config.eval_images), config.split_seed),
+        problem.task.data,
+        grid=1,
+        shrunk=config.shrink,
+        pictures=False,
+    )
+    draw_dot(folder / "dot")
+    draw_letter(folder / "letter.svg")
+    (row,) = read_rows(folder)
+    read_genotype(folder / row["file"])
+    lams = front.lam_range.grid(config.grid)
+    diagnose(front, lams).text()
+    if config.finalists:
+        problem.likelihoods(front.likely(lams[:1]), REHEARSAL_IMAGES)
+    MetricsLog(folder / "metrics.jsonl").append({"step": 0, **searcher.ends()})
 
 
 def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
@@ -75,5 +105,6 @@ KIND = SearchKind(
     state_keys=STATE_KEYS,
     check_state=check_state,
     begin=begin,
+    rehearse=rehearse,
     complete=complete,
 )

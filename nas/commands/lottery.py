@@ -53,7 +53,7 @@ def command(args: Sequence[str]) -> None:
     except Stopped as stop:
         raise Stopped(stop.received, stop.at, "the same command") from None
     finally:
-        stop_processes()
+        stop_processes(processes)
     names = ("ticket", "control")
     write_csv(
         folder / "lottery.csv",

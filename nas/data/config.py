@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from nas.runtime.settings import Between, Count, Settings, at_least
+from nas.runtime.settings import Between, Count, Seed, Settings, Text, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesConfig(Settings):
     """Images, and their parts."""
 
-    data: str = "digits"
+    data: Text = "digits"
     """digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images."""
     image_size: Annotated[int | None, at_least(1)] = None
     """Side in pixels to which images from a folder are resized."""
     val_fraction: Between = 0.5
     """Share of the training images on which the architecture is trained."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Fixes the train, validation and (where the data set has none of its own) test parts."""
     shrink: Count = 1
     """The supernet sees means of this many by this many pixels; costs stay those of full images."""

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from cells.errors import InputError
 
+LEAST_WIDTH = 1e-6
+"""Of a range, as a share of λ: in a narrower one the λs of a grid may be equal."""
+
 
 def _even(count: int) -> Tensor:
     """Evenly spaced positions in [0, 1], both ends exact; position 0 alone when `count` is 1."""
@@ -28,7 +31,7 @@ class LambdaRange:
 
     Raises:
         InputError: if a bound is not positive and finite, if a low bound lies above its high
-            bound, or if the numbers of bounds are different or zero.
+            bound or next to it, or if the numbers of bounds are different or zero.
     """
 
     low: tuple[float, ...]
@@ -50,6 +53,11 @@ class LambdaRange:
         for low, high in zip(self.low, self.high, strict=True):
             if low > high:
                 raise InputError(f"empty range of λ: low {low} is above high {high}; swap them")
+            if low < high < low * (1 + LEAST_WIDTH):
+                raise InputError(
+                    f"the range of λ from {low} to {high} is too narrow: widen it, or give one λ "
+                    "with --lam"
+                )
 
     @property
     def num_costs(self) -> int:
@@ -88,7 +96,6 @@ class LambdaRange:
         low, high = self._bounds(lams)
         assert bool(((lams >= low) & (lams <= high)).all()), "λ outside its range"
         width = high.log() - low.log()
-        # Two neighbouring floats may share a logarithm: such a width counts as none.
         unit_lams = (lams.log() - low.log()) / torch.where(width > 0, width, 1)
         return unit_lams.clamp(0, 1)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cells.errors import InputError
 from nas.objective.prices import PRICES, REGULARISERS
-from nas.runtime.settings import Count, NotNegative, OneOf, Settings
+from nas.runtime.settings import TEXT, Count, NotNegative, OneOf, Settings, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class ObjectiveConfig(Settings):
     """Costs that λ prices: expected, or sampled, those of the weights drawn, as in SNAS."""
     arch_kl: NotNegative = 0.01
     """Price κ of KL(q(γ|λ) ‖ uniform), in nats per example per nat; 0 for none."""
-    arch_kl_end: float | None = None
+    arch_kl_end: Annotated[float | None, at_least(0)] = None
     """κ at the end of the search, reached exponentially from the warm-up's end; None keeps κ."""
     regulariser: Annotated[str, OneOf("regulariser", REGULARISERS)] = "none"
     """Regulariser of the distribution: none, or zero_one as in FairDARTS."""
@@ -52,6 +52,6 @@ class LatencyConfig(Settings):
 
     latency_batch: Count = 1
     """Images per batch for which latency is measured."""
-    latency_file: str | None = None
+    latency_file: Annotated[str | None, TEXT] = None
     """CSV file with lines genotype,latency (milliseconds) of networks that were measured on
     another device: latency is fitted to them instead of being measured here."""

@@ -27,6 +27,12 @@ class SearchKind:
     """Refuses, given its settings, a checkpoint of another form; raises `Misfit`."""
     begin: Callable[[Any, Processes, dict[str, Any] | None], Search]
     """Builds the search from its settings, and from a checkpoint if one is given."""
+    rehearse: Callable[[Any, Path], None]
+    """Does what `complete` does after the last step, but little of it, in a folder for a while.
+
+    What can be refused then is refused before the first step. Called in the main process alone; it
+    prints nothing and leaves the search as it was.
+    """
     complete: Callable[[Any, Path, bool], None]
     """Runs a search to its end and reports it in its folder, given whether it was resumed."""
     with_method: Callable[[Any, str, Sequence[str], str], Any] | None = None

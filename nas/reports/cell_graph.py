@@ -102,6 +102,13 @@ def draw_supernet_cell(space: SearchSpace, kind: str, probs: Tensor, path_stem: 
     return _render(_cell_graph(space, kind, wires, 0.35), str(path_stem))
 
 
+def draw_dot(path_stem: Path) -> list[Path]:
+    """Draws a graph of one node, as quickly as shows whether Graphviz works."""
+    graph = graphviz.Digraph("dot")
+    graph.node("λ")
+    return _render(graph, str(path_stem))
+
+
 def _cell_graph(
     space: SearchSpace, kind: str, wires: Sequence[Wire], gap: float
 ) -> graphviz.Digraph:

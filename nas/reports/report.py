@@ -114,6 +114,7 @@ def write_report(
     *,
     grid: int,
     shrunk: int = 1,
+    pictures: bool = True,
 ) -> list[dict[str, Any]]:
     """Scores every cell of the front and writes front.csv, genotypes/, cells/, front.svg
     and SHA256SUMS.
@@ -124,6 +125,7 @@ def write_report(
         data: whose part they are.
         grid: λs, evenly spaced in log λ.
         shrunk: see `supernet_accuracy`.
+        pictures: whether to draw any.
 
     Returns:
         The rows of front.csv.
@@ -145,17 +147,23 @@ def write_report(
         path = folder / row["file"]
         genotype.save(path)
         written[row["file"]] = path.read_bytes()
-        draw_genotype(genotype, folder / "cells" / path.stem)
-    ends = front.log_probs(lams[[0, -1]]).exp()
-    for name, probs in zip(("lowest", "highest"), ends, strict=True):
-        for kind in front.space.kinds:
-            stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
-            draw_supernet_cell(front.space, kind, probs, stem)
-    cost = front.costs[0]
-    draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
+        if pictures:
+            draw_genotype(genotype, folder / "cells" / path.stem)
+    if pictures:
+        _draw_ends(folder, front, lams[[0, -1]])
+        cost = front.costs[0]
+        draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
     write_sums(folder, written)
     write_atomically(folder / FRONT, written[FRONT])  # last: the front is whole
     return rows
+
+
+def _draw_ends(folder: Path, front: Front, lams: Tensor) -> None:
+    """Draws the supernet's cells at the lowest and the highest λ, (2, num_costs)."""
+    for name, probs in zip(("lowest", "highest"), front.log_probs(lams).exp(), strict=True):
+        for kind in front.space.kinds:
+            stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
+            draw_supernet_cell(front.space, kind, probs, stem)
 
 
 def read_rows(run: Path) -> list[dict[str, Any]]:

@@ -46,6 +46,15 @@ def save_picture(path: Path, size: tuple[float, float], plot: Callable[[Figure],
     write_atomically(path, picture.getvalue())
 
 
+def draw_letter(path: Path) -> None:
+    """Draws a letter, as quickly as shows whether pictures can be drawn."""
+
+    def plot(figure: Figure) -> None:
+        figure.text(0.5, 0.5, "λ")
+
+    save_picture(path, (1, 1), plot)
+
+
 def plain_axes(axes: Axes, title: str) -> None:
     """Gives a panel the look of all pictures."""
     axes.set_title(title, loc="left", fontsize=10)

@@ -12,6 +12,7 @@ from nas.cell_search.config import SearchConfig
 from nas.data.augmentation import Augmentation
 from nas.runtime.files import CONFIG, read_config
 from nas.runtime.settings import (
+    SEED,
     BelowOne,
     Count,
     DeviceConfig,
@@ -38,7 +39,7 @@ class TrainedConfig(Settings):
     the data of the genotype's search."""
     image_size: Annotated[int | None, at_least(1)] = None
     """Side in pixels to which images from a folder are resized; by default as in the search."""
-    split_seed: int | None = None
+    split_seed: Annotated[int | None, SEED] = None
     """Fixes the test part where the data set has none of its own; by default as in the search."""
 
 
@@ -82,7 +83,7 @@ class TrainingConfig(Settings):
     """Largest norm of the gradient."""
     label_smoothing: BelowOne = 0.0
     """Share of a label's probability that is spread over all classes."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[int, ...], SEED] = (0,)
     """One network is trained per seed; the result has their mean and standard deviation."""
     precision: Precision = "auto"
     """Arithmetic of training: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it."""

@@ -6,6 +6,7 @@ python -m nas family runs/x --cells 3 --seeds 0 1 2
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cells.errors import InputError
@@ -13,7 +14,8 @@ from nas.cell_search.folder import read_run
 from nas.reports.front_plot import draw_front
 from nas.reports.report import read_rows
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
-from nas.retraining.run import Job, retrain_each
+from nas.retraining.job import Job
+from nas.retraining.run import retrain_each
 from nas.runtime.commandline import parse, take
 from nas.runtime.files import read_config, write_csv
 from nas.runtime.settings import FREE
@@ -113,6 +115,9 @@ def retrain_family(
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
         job = retraining(run, row, args)
         jobs += [job] if job else []
+    front = [{**row, "lam": row[f"lam_{cost}"]} for row in rows]
+    with TemporaryDirectory(prefix=".rehearsal-", dir=run) as scratch:
+        draw_front(front, Path(scratch) / "front.svg", cost)
     try:
         list(retrain_each(jobs, at_once=at_once))
     except Stopped as stop:
@@ -131,7 +136,5 @@ def retrain_family(
         )
     write_csv(run / "retrained.csv", results)
     points = [{**result, cost: row[cost]} for result, row in zip(results, chosen, strict=True)]
-    draw_front(
-        [{**row, "lam": row[f"lam_{cost}"]} for row in rows], run / "front.svg", cost, points
-    )
+    draw_front(front, run / "front.svg", cost, points)
     return results

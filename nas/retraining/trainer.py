@@ -118,6 +118,7 @@ class Trainer(Training):
         if config.compile:
             self.model.compile()
         if processes.world > 1:
+            processes.barrier()  # DDP itself waits for nobody who is at work
             # The graph is static, so that parameters of dead ends in a cell need no search.
             self.model = DistributedDataParallel(self.model, static_graph=True)
         bfloat16 = config.precision == "bfloat16" or (
@@ -146,6 +147,8 @@ class Trainer(Training):
 
     def advance(self) -> None:
         """One step of SGD, whose numbers the next look takes in."""
+        if self.step % self.steps_per_epoch == 0:
+            self.processes.barrier()  # the main process may have been saving
         self._taken_lr = self.lr()
         self.network.drop_path = self.config.drop_path * self.step / self.total_steps
         with torch.cuda.stream(self.stream):

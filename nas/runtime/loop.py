@@ -146,7 +146,7 @@ def steps(
             epoch_ends = training.step % training.steps_per_epoch == 0
             if epoch_ends or training.step % training.look_every == 0:
                 training.look()
-                stopped = training.processes.any_process(stop.received is not None)
+                stopped = training.processes.any_process(stop.received is not None, training.step)
                 now = time.perf_counter()
                 training.seconds, start = training.seconds + now - start, now
                 if training.step % said_every < training.look_every:

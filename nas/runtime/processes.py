@@ -4,18 +4,29 @@ import gc
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from cells.errors import InputError
 from nas.runtime.files import describe
+from nas.runtime.meeting import MAIN, NUMBERS, STEP, Meeting, what_happened
+from nas.runtime.parted import Parted
 
 Read = TypeVar("Read")
+
+TIMEOUT = 60.0
+"""Seconds to wait for a sign of life of another process on the same machine."""
+FAR_TIMEOUT = 1800.0
+"""The same of several machines, whose network may be away for a while: torch's own for gloo."""
+NCCL_TIMEOUT = timedelta(minutes=10)
+"""Torch's own for NCCL, never shortened: its watchdog counts the work queued before, too."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Processes:
     """How many processes there are."""
     device: torch.device
     """The device of this process."""
+    meeting: Meeting | None = field(default=None, compare=False, repr=False)
+    """Where it meets the others; None if it is alone."""
 
     @property
     def is_main(self) -> bool:
@@ -49,18 +62,19 @@ class Processes:
         double = any(tensor.dtype == torch.float64 for tensor in tensors)
         dtype = torch.float64 if double else torch.float32
         flat = torch.cat([tensor.detach().reshape(-1).to(self.device, dtype) for tensor in tensors])
+        self._come(NUMBERS, flat.numel())
         dist.all_reduce(flat)
         parts = torch.split(flat / self.world, [tensor.numel() for tensor in tensors])
         pairs = zip(parts, tensors, strict=True)
         return tuple(part.reshape(tensor.shape).to(tensor) for part, tensor in pairs)
 
-    def any_process(self, flag: bool) -> bool:
-        """Returns whether the flag is set in at least one process, the same answer in all."""
-        if self.world == 1:
-            return flag
-        flags = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
-        return bool(flags.item())
+    def any_process(self, flag: bool, step: int = 0) -> bool:
+        """Returns whether the flag is set in at least one process, the same answer in all.
+
+        Args:
+            step: at which step, the same in all.
+        """
+        return self._come(STEP, step, flag)
 
     def main_first(self, read: Callable[[], Read]) -> Read:
         """Returns what `read` returns, in the main process before all others: it may download.
@@ -86,23 +100,46 @@ class Processes:
         self._raise_together(message)
         return found
 
+    def told_by_main(self, run: Callable[[], Read]) -> Read:
+        """Returns, in all processes, what `run` returns in the main process; raises as `in_main`.
+
+        Args:
+            run: returns what can be pickled.
+        """
+        found = self.in_main(run)
+        return cast(Read, found if self.meeting is None else self.meeting.gather(found)[0])
+
+    def raise_parted(self, error: RuntimeError, run: Path | None) -> None:
+        """Raises `Parted` for an error that comes of other processes.
+
+        Args:
+            run: the folder to go on with, if there is one yet.
+        """
+        what = None if self.meeting is None else self.meeting.what_happened(error)
+        if self.meeting is not None and what is not None:
+            again = "give the same command again"
+            if run is not None:
+                again = f"the last checkpoint is whole, go on with --resume {run}"
+            raise Parted(f"{what}; {again}", tells=self.meeting.is_first_to_tell()) from error
+
+    def _come(self, kind: int, number: int = 0, flag: bool = False) -> bool:
+        return flag if self.meeting is None else self.meeting.come(kind, number, flag)
+
     def _raise_together(self, message: str | None) -> None:
         """Raises, in all processes, the first error that one of them has met, None if it has not.
 
         Raises:
             InputError: if one has.
         """
-        if self.world == 1:
+        if self.meeting is None or not self._come(MAIN, flag=message is not None):
             return
-        messages: list[str | None] = [None] * self.world
-        dist.all_gather_object(messages, message)
-        for each in messages:
+        for each in self.meeting.gather(message):
             if each is not None:
                 raise InputError(each)
 
     def barrier(self) -> None:
         """Waits until every process has come here."""
-        self.any_process(False)
+        self._come(STEP)
 
 
 def _attempt(run: Callable[[], Read]) -> tuple[Read | None, str | None]:
@@ -115,15 +152,18 @@ def _attempt(run: Callable[[], Read]) -> tuple[Read | None, str | None]:
         return None, describe(error)
 
 
-def start_processes(device: str) -> Processes:
+def start_processes(device: str, timeout: float | None = None) -> Processes:
     """Joins the processes that torchrun started, or stands alone without it.
 
     Args:
         device: `"auto"` (a GPU if there is one, else the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, ….
             Several processes on GPUs take one each.
+        timeout: seconds to wait for a sign of life of another process; None for 60, or 1800 on
+            several machines.
 
     Raises:
         InputError: if there is no such device on this machine.
+        Parted: if the other processes do not come.
     """
     rank, world, local_rank = (
         int(os.environ.get(name, default))
@@ -144,11 +184,33 @@ def start_processes(device: str) -> Processes:
                 "GPUs here: start one process per GPU, or choose cpu"
             )
     found = _find_device(name, device)
-    if world > 1:
-        if found.type == "cuda":
-            torch.cuda.set_device(found)
-        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
-    return Processes(rank, world, found)
+    if world == 1:
+        return Processes(rank, world, found)
+    if timeout is None:
+        timeout = TIMEOUT if os.environ.get("LOCAL_WORLD_SIZE") == str(world) else FAR_TIMEOUT
+    return Processes(rank, world, found, _meet(rank, world, found, timeout))
+
+
+def _meet(rank: int, world: int, device: torch.device, timeout: float) -> Meeting:
+    """Joins the process group, over the store that torchrun names in the environment."""
+    limit, backend = timedelta(seconds=timeout), "gloo"
+    own_limit = limit
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        own_limit, backend = max(limit, NCCL_TIMEOUT), "nccl"
+    try:
+        store, rank, world = next(rendezvous("env://", rank, world, timeout=limit))
+        store.set_timeout(limit)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world, timeout=own_limit
+        )
+        return Meeting(store, timeout)
+    except RuntimeError as error:
+        _leave_group()
+        what = what_happened(error, world, timeout)
+        if what is None:
+            raise
+        raise Parted(f"{what}; give the same command again", tells=rank == 0) from error
 
 
 def _find_device(name: str, asked: str) -> torch.device:
@@ -179,8 +241,14 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def stop_processes() -> None:
+def stop_processes(processes: Processes) -> None:
     """Leaves the process group, if there is one."""
+    if processes.meeting is not None:
+        processes.meeting.end()
+    _leave_group()
+
+
+def _leave_group() -> None:
     if dist.is_initialized():
         # A DDP model in a reference cycle would keep the group, and its threads, beyond this:
         # at exit they then end the process with an abort.

@@ -30,9 +30,9 @@ FREE = ("device", "data_root")
 
 
 class Range(NamedTuple):
-    """Numbers that a setting may be."""
+    """Numbers, or texts, that a setting may be."""
 
-    holds: Callable[[float], bool]
+    holds: Callable[[Any], bool]
     """False for all others, and for NaN."""
     words: str
     """What comes after "must"."""
@@ -52,12 +52,29 @@ def at_least(low: float) -> Range:
     return Range(lambda value: low <= value < math.inf, f"be at least {low}")
 
 
+def from_to(low: int, high: int) -> Range:
+    """Returns the whole numbers from `low` to `high`."""
+    return Range(lambda value: low <= value <= high, f"be from {low} to {high}")
+
+
+def _is_text(value: str) -> bool:
+    """Whether all characters are such; a byte of a file's name that is none becomes half of one."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+SEED = Range(lambda value: abs(value) < 10**20, "have at most 20 digits")
+"""What a genotype can note."""
+TEXT = Range(_is_text, "be UTF-8 text: rename the file or folder")
+"""What a genotype can note."""
+
 Count = Annotated[int, at_least(1)]
 Natural = Annotated[int, at_least(0)]
 NotNegative = Annotated[float, at_least(0)]
 Positive = Annotated[float, Range(lambda value: 0 < value < math.inf, "be positive and finite")]
 BelowOne = Annotated[float, Range(lambda value: 0 <= value < 1, "be at least 0 and less than 1")]
 Between = Annotated[float, Range(lambda value: 0 < value < 1, "lie between 0 and 1")]
+Seed = Annotated[int, SEED]
+Text = Annotated[str, TEXT]
 Precision = Annotated[str, OneOf("precision", ("auto", "float32", "bfloat16"))]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cells.errors import InputError
-from nas.runtime.settings import Count, Natural, NotNegative, OneOf, Settings
+from nas.runtime.settings import Count, NotNegative, OneOf, Settings, at_least, from_to
 from nas.selection.evolution import POPULATION
 
 SOURCES = ("drawn", "mixed", "random", "evolved")
@@ -14,7 +14,7 @@ SOURCES = ("drawn", "mixed", "random", "evolved")
 class SelectionConfig(Settings):
     """The cells that are chosen at the end."""
 
-    finalists: Natural = 0
+    finalists: Annotated[int, from_to(0, 20_000)] = 0
     """Cells drawn for all λs at the end and scored on validation images. The position of λ in its
     range is then one in the range of their log costs, and the best near it is chosen; 0 chooses
     the discretised cell of q(γ|λ)."""
@@ -29,9 +29,9 @@ class SelectionConfig(Settings):
     """Searches that share the finalists, each with weights and a hypernetwork of its own: cells are
     drawn from all distributions and scored by the mean likelihood of all supernets. One seed alone
     ranks cells less surely. With threads set, they run side by side, a process each."""
-    grid: Count = 41
+    grid: Annotated[int, from_to(1, 10_000)] = 41
     """λs of the final front, evenly spaced in log λ."""
-    eval_images: Count = 5000
+    eval_images: Annotated[int, at_least(2)] = 5000
     """Validation images on which each cell of the front is scored with the supernet's weights."""
 
     def __post_init__(self) -> None:

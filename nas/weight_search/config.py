@@ -15,8 +15,10 @@ from nas.runtime.settings import (
     OneOf,
     Positive,
     Range,
+    Seed,
     Settings,
     at_least,
+    from_to,
 )
 
 NONE = "none"
@@ -33,7 +35,7 @@ class ExamplesConfig(Settings):
     a CSV file."""
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Fixes the test part where the data set has none of its own, and the validation part."""
     val_fraction: Annotated[
         float, Range(lambda value: 0 <= value < 1, "be at least 0 and below 1")
@@ -116,13 +118,13 @@ class WeightTrainingConfig(Settings):
     """Learning rate (Adam) of the means at the start; cosine to w_lr_min."""
     w_lr_min: NotNegative = 0.0
     """Learning rate at the end."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything that is drawn but the split of the data."""
     runs: Count = 1
     """Hypernetworks, with seeds seed, seed + 1, …, that are trained side by side."""
-    grid: Count = 31
+    grid: Annotated[int, from_to(1, 10_000)] = 31
     """λs of the final table, evenly spaced in log λ."""
-    draws: Count = 10
+    draws: Annotated[int, from_to(1, 100_000)] = 10
     """Draws of the weights for the evidence in the final table."""
 
 

@@ -24,7 +24,7 @@ from nas.optim.search import Search
 from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.processes import Processes
-from nas.runtime.settings import Between, Count, DeviceConfig, NotNegative, Positive
+from nas.runtime.settings import Between, Count, DeviceConfig, NotNegative, Positive, Seed
 from nas.runtime.streams import stream
 from nas.weight_search.evidence import negative_log_likelihood, quality
 from nas.weights.posteriors import initial_means, point_network
@@ -38,7 +38,7 @@ class LotteryConfig(DeviceConfig):
     """What is learned, as for a search in the space mlp."""
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Fixes the test part where the data set has none of its own."""
     layers: tuple[str, ...] = ("100",)
     """conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row."""
@@ -54,7 +54,7 @@ class LotteryConfig(DeviceConfig):
     """Learning rate (Adam) at the start of each training; cosine to w_lr_min."""
     w_lr_min: NotNegative = 0.0
     """Learning rate at the end."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything that is drawn but the split of the data."""
     runs: Count = 3
     """Networks, with seeds seed, seed + 1, …, that are trained side by side."""

@@ -1,5 +1,6 @@
 """The run of a search in the space `mlp`, and what it leaves: a table and a picture along λ."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from matplotlib.figure import Figure
 from cells.chain import MLP
 from nas.data.examples import Task
 from nas.optim.kind import SearchKind
-from nas.reports.style import plain_axes, save_picture
+from nas.reports.style import draw_letter, plain_axes, save_picture
 from nas.runtime import loop
 from nas.runtime.files import write_csv
+from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import Processes
 from nas.runtime.settings import read_settings
 from nas.weight_search.config import POINT, WEIGHT_PRESETS, WeightConfig
@@ -21,6 +23,7 @@ from nas.weight_search.searcher import WeightSearcher
 from nas.weight_search.tuning import describe, tuned_rows
 
 
+@torch.no_grad()
 def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
     """Makes a row for each λ of the grid: means and, of several runs, sample deviations.
 
@@ -68,8 +71,7 @@ def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[
     Returns:
         The rows of front.csv.
     """
-    with torch.no_grad():
-        rows = weight_rows(generated, task)
+    rows = weight_rows(generated, task)
     last = "rmse" if task.regression else "accuracy"
     point = generated.config.weights == POINT
 
@@ -117,20 +119,40 @@ def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
 
 def report(searcher: WeightSearcher, path: Path) -> None:
     """Writes the table and the picture of a finished search."""
-    problem = searcher.problem
-    generated = Generated(
-        searcher.config, problem.chain, problem.hypernet, problem.tuned_lams, problem.fingerprint
-    )
+    generated, task = _generated(searcher), searcher.problem.task
     if generated.tuned is not None:
-        rows = tuned_rows(generated, generated.tuned, problem.task)
+        rows = tuned_rows(generated, generated.tuned, task)
         write_csv(path / "front.csv", rows)
         print("\n".join(describe(rows, generated)))
         print(f"table in {path / 'front.csv'}; the networks: python -m nas tune {path}")
         return
-    rows = write_weight_report(path, generated, problem.task)
+    rows = write_weight_report(path, generated, task)
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
         print(f"λ = {row['lam']:g}: evidence {row['evidence']:,.0f} nats, KL {row['kl']:,.0f} nats")
     print(f"{len(rows)} λs in {path / 'front.csv'}, picture in {path / 'front.svg'}")
+
+
+def rehearse(searcher: WeightSearcher, folder: Path) -> None:
+    """Makes the table of `report` on two examples, with one draw of the weights."""
+    generated, task, two = _generated(searcher), searcher.problem.task, torch.arange(2)
+    val = None if task.val is None else task.val.at(two % len(task.val))
+    task = replace(task, train=task.train.at(two), val=val)
+    if generated.tuned is not None:
+        rows = tuned_rows(generated, generated.tuned, task)
+    else:
+        generated.config = replace(generated.config, draws=1)
+        rows = weight_rows(generated, task)
+    write_csv(folder / "front.csv", rows)
+    draw_letter(folder / "front.svg")
+    MetricsLog(folder / "metrics.jsonl").append({"step": 0, **searcher.ends()})
+
+
+def _generated(searcher: WeightSearcher) -> Generated:
+    """Returns the networks of a search as they are."""
+    problem = searcher.problem
+    return Generated(
+        searcher.config, problem.chain, problem.hypernet, problem.tuned_lams, problem.fingerprint
+    )
 
 
 KIND = SearchKind(
@@ -141,5 +163,6 @@ KIND = SearchKind(
     state_keys=frozenset({"config", "step", "hypernet"}),
     check_state=check_state,
     begin=begin,
+    rehearse=rehearse,
     complete=complete,
 )

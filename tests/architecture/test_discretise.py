@@ -145,7 +145,7 @@ def test_choices_are_genotypes_and_a_batch_is_each_alone(name, rule) -> None:
 
 
 @given(name=st.sampled_from(sorted(SPACES)), seed=st.integers(0, 2**32), scale=st.floats(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gibbs_cells_never_get_more_expensive_as_beta_rises(name, seed, scale) -> None:
     """The cost of the most probable cell at logits a − βc falls with β, whatever a and c."""
     space = find_space(name)

@@ -56,7 +56,8 @@ class Watch:
                 self._starts[inside] = 0 if fresh else os.path.getsize(inside)
                 self._moment("open", inside)
         elif event in CHANGES and (inside := self._inside(arguments[0])):
-            if event != "os.mkdir" or not os.path.isdir(inside):
+            made = event == "os.mkdir" and os.path.isdir(inside)
+            if not made:
                 self._moment(event, inside)
 
     def _inside(self, path: Any) -> str | None:

@@ -24,7 +24,7 @@ from nas.export.safetensors import load
 from nas.objective.costs import read_latencies
 from nas.reports.report import read_rows
 from nas.retraining.config import read_retraining
-from nas.retraining.run import read_state
+from nas.retraining.job import read_state
 from nas.run import any_config, read_any_run
 from nas.runtime.files import read_config
 from nas.runtime.metrics import MetricsLog

@@ -1,6 +1,6 @@
 """Damaged and hostile files before every reader: one line or an answer, no program, no network.
 
-    make campaign MUTANTS=100000        # so many for each reader; 1000 if none are named
+    make campaign MUTANTS=3000 FUZZED=100000        # so many for each reader
 
 `make test` tries a few, always the same.
 """
@@ -11,6 +11,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from readers import READERS, outcome
 
 MUTANTS = int(os.environ.get("MUTANTS", "6"))
+FUZZED = int(os.environ.get("FUZZED", "20"))
 WHOLE = MUTANTS >= 100
 TRIED = settings(
     max_examples=MUTANTS,
@@ -102,6 +104,39 @@ def test_damaged_files(name: str, tmp_path: Path) -> None:
 
     attempt()
     assert any(refused) or not WHOLE
+
+
+TEXTS = (
+    "genotype", "genotype of DARTS", "genotype of NAS-Bench-201", "genotype of DARTS-CC", "bounds",
+    "front.csv", "config.json", "config.json of mlp", "metrics.jsonl", "latencies", "table",
+)  # fmt: skip
+"""Readers that take less than a millisecond."""
+
+
+def fuzzed(content: bytes, rng: random.Random) -> bytes:
+    """The content after one to four edits, quicker than `mutants` draws them."""
+    for _ in range(rng.randint(1, 4)):
+        start, length = rng.randint(0, len(content)), rng.choice((0, 1, 1, 2, 8, 64))
+        piece = content[start : start + length]
+        new = rng.choice((rng.choice(TOKENS), rng.randbytes(rng.randint(1, 4)), piece * 2))
+        content = content[:start] + new + content[start + length :]
+    return content
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_fuzzed_texts(name: str, tmp_path: Path) -> None:
+    """None takes 50 ms of a processor, told of the quickest of a few tries."""
+    reader, rng = READERS[name], random.Random(name)
+
+    def seconds(content: bytes) -> float:
+        start = time.process_time()
+        outcome(reader, content, tmp_path / "run")
+        return time.process_time() - start
+
+    for _ in range(FUZZED):
+        content = fuzzed(reader.good, rng)
+        if seconds(content) > 0.05:
+            assert min(seconds(content) for _ in range(5)) < 0.05, content
 
 
 STRANGE: list[Any] = [

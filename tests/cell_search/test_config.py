@@ -94,14 +94,19 @@ def refused(**values: Any) -> str:
         ({"val_fraction": 0.0}, ["val_fraction", "0.0"]),
         ({"val_fraction": 1.0}, ["val_fraction", "1.0"]),
         ({"val_fraction": NAN}, ["val_fraction", "nan"]),
+        ({"grid": 0}, ["grid must be from 1 to 10000, got 0"]),
+        ({"grid": 10_001}, ["grid must be from 1 to 10000, got 10001"]),
+        ({"finalists": -1}, ["finalists must be from 0 to 20000, got -1"]),
+        ({"finalists": 20_001}, ["finalists must be from 0 to 20000, got 20001"]),
+        ({"eval_images": 1}, ["eval_images must be at least 2, got 1"]),
         ({"knots": 1}, ["knots must be at least 2, got 1"]),
         *(({name: 0}, [f"{name} must be at least 1, got 0"]) for name in (
-            "epochs", "batch_size", "lams_per_step", "latency_batch", "grid", "eval_images",
+            "epochs", "batch_size", "lams_per_step", "latency_batch",
             "channels", "num_cells", "hidden", "rank", "image_size", "shrink",
             "score_lams", "searches",
         )),
         *(({name: -1}, [f"{name} must be at least 0, got -1"]) for name in (
-            "warmup_epochs", "threads", "finalists", "crop_padding", "cutout", "arch_kl",
+            "warmup_epochs", "threads", "crop_padding", "cutout", "arch_kl",
             "arch_lr_end", "w_lr_min", "w_weight_decay", "arch_weight_decay",
         )),
         *(({name: NAN}, [f"{name} must be at least 0, got nan"]) for name in (

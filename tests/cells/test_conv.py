@@ -137,3 +137,37 @@ def test_a_dilation_equal_to_the_stride_is_none_on_fewer_pixels(
     conv, x = layer_and_input(kernel, 1, 1, size)
     expected = F.conv2d(x, conv.weight, None, 2, 2 * (kernel // 2), 2, 6)
     torch.testing.assert_close(conv(Subsample(2)(x)), expected, rtol=0, atol=1e-12)
+
+
+@EACH_KERNEL
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (3, 3)])
+def test_transforms_of_functions_go_through(
+    kernel: int, dilation: int, size: tuple[int, int]
+) -> None:
+    """Gradients of single examples, as differential privacy takes them."""
+    conv, x = layer_and_input(kernel, 1, dilation, size)
+    x = x.detach()
+    weights = dict(conv.named_parameters())
+
+    def loss(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, weights, (x[None],)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)["weight"]
+    for one, image in zip(found, x, strict=True):
+        (expected,) = torch.autograd.grad(plain(conv, image[None]).square().sum(), conv.weight)
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-10)
+
+
+@EACH_KERNEL
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning"
+)
+def test_a_trace_is_of_torchs_own_operations(kernel: int, gradients: bool) -> None:
+    conv, x = layer_and_input(kernel, 1, 2, (8, 8))
+    with torch.set_grad_enabled(gradients):
+        traced = torch.jit.trace(conv, x.detach())
+    assert "aten::_convolution" in str(traced.inlined_graph)
+    assert "permute" not in str(traced.inlined_graph)
+    torch.testing.assert_close(traced(x[:2]), plain(conv, x[:2]))

@@ -63,7 +63,7 @@ skeletons = st.builds(
 # A single pixel: halved and unhalved edges are of one size.
 @example(Skeleton(SPACES["darts"], 1, 2, 1, 1, 2, 3), random.Random(0))
 @given(skeletons, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_total_is_what_the_built_network_has(skeleton: Skeleton, draw: random.Random) -> None:
     """The whole network, stem and head included; a one-hot distribution expects the same."""
     params, flops = (cost_table(name, skeleton) for name in ("params", "flops"))

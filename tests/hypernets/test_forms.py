@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 from torch import Tensor
@@ -279,7 +279,6 @@ def gibbs_along_one_lambda(draw) -> tuple[Gibbs, Tensor, int, Tensor]:
 
 
 @given(gibbs_along_one_lambda())
-@settings(deadline=None)
 def test_beta_is_non_negative_and_never_falls(case) -> None:
     net, _, axis, rising = case
     beta = net.beta(rising)[:, axis]
@@ -287,7 +286,6 @@ def test_beta_is_non_negative_and_never_falls(case) -> None:
 
 
 @given(gibbs_along_one_lambda())
-@settings(deadline=None)
 def test_expected_cost_never_rises_with_lambda(case) -> None:
     net, costs, axis, rising = case
     expected = (net(rising).softmax(dim=-1) * costs[axis]).sum(dim=(1, 2))
@@ -295,7 +293,6 @@ def test_expected_cost_never_rises_with_lambda(case) -> None:
 
 
 @given(gibbs_along_one_lambda(), st.integers(0, 2**32))
-@settings(deadline=None)
 def test_the_most_probable_architecture_never_gets_more_expensive(case, seed) -> None:
     """Among all architectures, and among those that a random constraint allows."""
     net, costs, axis, rising = case

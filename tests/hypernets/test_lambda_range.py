@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from cells.errors import InputError
-from nas.hypernets.lambda_range import LambdaRange
+from nas.hypernets.lambda_range import LEAST_WIDTH, LambdaRange
 
 exponents = st.floats(-300, 300)
 
@@ -28,6 +28,7 @@ def generator() -> torch.Generator:
         ((1.0,), (math.nan,), "λ must be positive and finite, got nan"),
         ((1.0,), (math.inf,), "λ must be positive and finite, got inf"),
         ((0.1, 2.0), (1.0, 1.0), "empty range of λ: low 2.0 is above high 1.0; swap them"),
+        ((1.0,), (1.0 + 2**-52,), "range of λ from 1.0 to 1.0000000000000002 is too narrow: widen"),
         ((0.1, 2.0), (1.0,), "one low and one high bound per cost, got 2 low and 1 high"),
         ((), (), "one low and one high bound per cost, got none"),
     ],
@@ -111,7 +112,6 @@ def test_positions_are_those_of_log_lambda() -> None:
 
 
 @given(exponents, exponents, st.lists(st.floats(0, 1), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_position_and_lambda_are_inverse_and_exact_at_the_ends(one, other, inside) -> None:
     low, high = 10 ** min(one, other), 10 ** max(one, other) * 1.001
     lambdas = LambdaRange((low,), (high,))
@@ -128,6 +128,12 @@ def test_grid_is_evenly_spaced_in_log_lambda_with_exact_ends() -> None:
     grid = LambdaRange((1e-3,), (10.0,)).grid(5)
     assert grid.shape == (5, 1) and grid[0].item() == 1e-3 and grid[-1].item() == 10.0
     assert grid[:, 0].tolist() == pytest.approx([1e-3, 1e-2, 0.1, 1, 10], rel=1e-12)
+
+
+@pytest.mark.parametrize("low", [1e-300, 1.0, 1e300])
+def test_the_lambdas_of_a_grid_differ_in_the_narrowest_range(low) -> None:
+    grid = LambdaRange((low,), (low * (1 + 1.01 * LEAST_WIDTH),)).grid(10_000)
+    assert len(grid.unique()) == 10_000
 
 
 def test_grid_of_several_costs_is_an_ascending_product() -> None:

@@ -210,7 +210,7 @@ class Meeting:
     """Averages over threads that stand for processes: all wait until the last has come."""
 
     def __init__(self, world: int) -> None:
-        self.barrier = threading.Barrier(world, timeout=60)
+        self.barrier = threading.Barrier(world, timeout=600)
         self.brought: dict[int, Sequence[Tensor]] = {}
         self.rounds = 0
 

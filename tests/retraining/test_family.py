@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,24 +133,32 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     assert record(run) == whole
 
 
+KILLED = """
+import os, signal, sys
+from nas.commands.family import command
+from nas.retraining.trainer import Trainer
+
+advance, steps = Trainer.advance, iter(range(1, 100))
+
+def killed(trainer):
+    if next(steps) == 27:  # the seventh of the second cell
+        os.kill(os.getpid(), signal.SIGKILL)
+    advance(trainer)
+
+Trainer.advance = killed
+command(sys.argv[1:])
+"""
+
+
 def test_a_killed_family_goes_on_with_the_same_command(run: Path, whole: dict[str, Any]) -> None:
-    """At whatever moment of the second cell."""
     args = [str(run), *FOUR]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nas", "family", *args],
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *args],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
     )
-    try:
-        while len(list((run / "retrained").glob("[!.]*/config.json"))) < 2:
-            assert process.poll() is None, "the family ended before its second cell"
-            time.sleep(0.01)
-        process.kill()
-    finally:
-        process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert killed.returncode == -signal.SIGKILL
     assert len(list((run / "retrained").glob("*/result.json"))) == 1
     command(args)
     assert record(run) == whole

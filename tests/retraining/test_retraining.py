@@ -37,7 +37,8 @@ from nas.retraining.config import (
     resolve,
 )
 from nas.retraining.inherit import estimate_statistics
-from nas.retraining.run import Job, read_state, retrain, retrain_each
+from nas.retraining.job import Job, read_state
+from nas.retraining.run import retrain, retrain_each
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint
 from nas.runtime.files import write_json

@@ -3,14 +3,17 @@
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from cells.errors import InputError
 from nas.runtime.commandline import run_script
+from nas.runtime.parted import Parted
 from nas.runtime.processes import Processes, has_bfloat16, start_processes
 from nas.runtime.signals import Stopped
 from nas.runtime.streams import stream
@@ -115,6 +118,39 @@ def test_only_the_first_of_several_processes_tells_the_error(
         monkeypatch.setenv("RANK", rank)
         with pytest.raises(SystemExit) as leaving:
             run_script(refuse)
+        assert leaving.value.code == 2
+        assert capsys.readouterr() == ("", line)
+
+
+def test_torchrun_is_told_the_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+    with pytest.raises(SystemExit):
+        run_script(refuse)
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(path))
+    report = ChildFailedError("search.py", {0: failure}).format_msg()
+    assert report.splitlines()[-2] == "  traceback : error: λ must be positive, got -0.5"
+    assert abs(failure.timestamp - time.time()) < 3600
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_first_to_notice_a_lost_process_tells_it(
+    tells: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose() -> None:
+        raise Parted("another of the 2 processes has ended", tells=tells)
+
+    def lose_and_be_told_to_leave() -> None:
+        try:
+            lose()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setenv("RANK", "1")
+    line = "error: another of the 2 processes has ended\n" if tells else ""
+    for main in (lose, lose_and_be_told_to_leave):
+        with pytest.raises(SystemExit) as leaving:
+            run_script(main)
         assert leaving.value.code == 2
         assert capsys.readouterr() == ("", line)
 

@@ -614,7 +614,7 @@ def test_supernets_of_a_run_score_side_by_side(
 ) -> None:
     """Each in a thread of its own, with the same result; cells of more than one piece."""
     monkeypatch.setattr(finalist_scores, "PIECE", 4)
-    met = threading.Barrier(2, timeout=60)  # two supernets at a time, or an error
+    met = threading.Barrier(2, timeout=600)  # two supernets at a time, or an error
     likelihoods = Problem.likelihoods
 
     def together(problem: Problem, cells: Tensor, images: int) -> Tensor:

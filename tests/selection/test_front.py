@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import nas
 from cells.cost import CostTable
 from cells.errors import InputError
 from cells.genotype import Genotype
@@ -221,17 +222,49 @@ def ask(monkeypatch: pytest.MonkeyPatch, *args: object) -> None:
 
 
 def test_a_lam_prints_a_genotype(monkeypatch, capsys, run_folder, loaded) -> None:
-    ask(monkeypatch, run_folder, "--lam", "0.3")
-    out, err = capsys.readouterr()
-    genotype = Genotype.from_json(out)
-    assert genotype == loaded.at(0.3)
-    assert err.startswith(f"genotype {genotype.id}   λ: params 0.3   params ")
+    ask(monkeypatch, run_folder, "--lam", "0.3", "--json")
+    assert Genotype.from_json(capsys.readouterr().out) == loaded.at(0.3)
 
 
-def test_a_budget_prints_a_genotype(monkeypatch, capsys, run_folder, loaded) -> None:
-    least = loaded.at(10.0).costs["params"]
-    ask(monkeypatch, run_folder, "--at-most", f"params={least / 1000}k", "latency=10s")
-    assert Genotype.from_json(capsys.readouterr().out).costs["params"] == least
+def test_a_lam_tells_what_is_known_of_its_cell(monkeypatch, capsys, run_folder, loaded) -> None:
+    rows = read_rows(run_folder)
+    ask(monkeypatch, run_folder, "--lam", rows[0]["lam_params"])
+    assert capsys.readouterr().out.startswith(
+        f"{run_folder / rows[0]['file']}: {rows[0]['params']:,.6g} parameters, "
+    )
+
+
+def test_a_budget_is_answered_by_the_best_of_the_table(
+    monkeypatch, capsys, run_folder, loaded
+) -> None:
+    rows = read_rows(run_folder)
+    bound = sorted(row["params"] for row in rows)[len(rows) // 2]
+    best = max((r for r in rows if r["params"] <= bound), key=lambda row: row["accuracy"])
+    ask(monkeypatch, run_folder, "--at-most", f"params={bound / 1000}k", "latency=10s")
+    first, down, up = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{run_folder / best['file']}: {best['params']:,.6g} parameters, ")
+    assert first.endswith(f"{100 * best['accuracy']:.2f} % (shared weights, validation)")
+    assert down.startswith("next step down: ") and up.startswith("next step up: ")
+    ask(monkeypatch, run_folder, "--at-most", f"params={bound / 1000}k", "--json")
+    assert Genotype.from_json(capsys.readouterr().out).id == best["genotype"]
+    assert nas.within(run_folder, params=bound).id == best["genotype"]
+    with pytest.raises(
+        InputError, match=r"no cell of .* is within the budget: the least are params"
+    ):
+        nas.within(run_folder, params=1)
+
+
+def test_a_cell_that_is_in_no_table_is_told_to_be_unknown(
+    monkeypatch, capsys, run_folder, tmp_path
+) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    rows = read_rows(run)
+    for path in ("front.csv", "SHA256SUMS"):
+        (run / path).unlink()
+    ask(monkeypatch, run, "--at-most", f"params={rows[0]['params']}")
+    first, last = capsys.readouterr().out.splitlines()
+    assert "its accuracy is not known" in first
+    assert last == f"the search is unfinished: nothing is known of its cells; --resume {run}"
 
 
 def test_without_a_question_the_front_is_listed(monkeypatch, capsys, run_folder) -> None:
@@ -253,7 +286,7 @@ def test_out_writes_a_new_file_and_never_over_an_old_one(
     path = tmp_path / "cell.json"
     ask(monkeypatch, run_folder, "--lam", "1", "--out", path)
     assert read_genotype(path) == loaded.at(1.0)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out.endswith(f"genotype in {path}\n")
     before = path.read_bytes()
     assert "exists: choose another --out" in refusal(
         monkeypatch, capsys, run_folder, "--lam", "0.1", "--out", path
@@ -282,6 +315,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: object, *args: object) -> s
         (["RUN", "--lam", "-0.5"], "λ = -0.5 is outside the searched range"),
         (["RUN", "--lam", "1", "--at-most", "params=1"], "give either --lam or --at-most"),
         (["RUN", "--out", "cell.json"], "--out is for one cell: say which with --lam or"),
+        (["RUN", "--json"], "--json is for one cell: say which with --lam or"),
         (["RUN", "--at-most", "self=3"], "unknown cost 'self'"),
         (["RUN", "--at-most", "parms=1"], "unknown cost 'parms': did you mean 'params'?"),
         (["RUN", "--at-most", "params=1"], "no cell of this search is within params 1"),
@@ -301,7 +335,7 @@ def test_an_unfinished_run_says_how_to_finish_it(monkeypatch, capsys, run_folder
     shutil.copytree(run_folder, run)
     (run / "front.csv").unlink()
     assert f"finish the search with --resume {run}" in refusal(monkeypatch, capsys, run)
-    ask(monkeypatch, run, "--lam", "0.3")  # the last checkpoint answers already
+    ask(monkeypatch, run, "--lam", "0.3", "--json")  # the last checkpoint answers already
     assert Genotype.from_json(capsys.readouterr().out)
 
 

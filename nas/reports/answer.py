@@ -1,0 +1,121 @@
+"""The best cell that a search knows for a budget, and the next ones down and up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cells.errors import InputError, unknown
+from cells.genotype import Genotype
+from cells.notation import read_genotype
+from nas.reports.report import read_rows
+from nas.runtime.tables import number, read_table
+
+RETRAINED = "retrained.csv"
+UNITS = {"params": "parameters", "flops": "multiply–adds", "latency": "ms", "kl": "nats"}
+"""Of costs, behind the number."""
+
+Row = Mapping[str, Any]
+"""Of front.csv, with `retrained` and `retrained_std` of cells that were trained by themselves."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best known cell within a budget."""
+
+    best: Row
+    down: Row | None
+    """The best that costs less, if there is one."""
+    up: Row | None
+    """The least expensive that is better, if there is one."""
+
+
+def known_cells(run: Path) -> list[dict[str, Any]]:
+    """Reads the cells of a finished search with what is known of each.
+
+    Returns:
+        The rows of front.csv; `retrained`, mean test accuracy of networks trained by themselves,
+        and `retrained_std` are None where there are none.
+
+    Raises:
+        InputError: if the search is unfinished, or a table is damaged.
+    """
+    rows, trained = read_rows(run), {}
+    path = run / RETRAINED
+    if path.is_file():
+        names, lines = read_table(path)
+        for where, line in lines:
+            values = dict(zip(names, line, strict=True))
+            if not {"file", "mean", "std"} <= values.keys():
+                raise InputError(f"{path} has no columns file, mean, std: retrain the family again")
+            std = number(values["std"], where) if values["std"] else None
+            trained[values["file"]] = (number(values["mean"], where), std)
+    for row in rows:
+        row["retrained"], row["retrained_std"] = trained.get(row.get("file", ""), (None, None))
+    return rows
+
+
+def costs_of(row: Row) -> dict[str, float]:
+    """Returns the costs of a cell by name, in their own units."""
+    return {name: row[name] for name in UNITS if name in row}
+
+
+def answer(rows: Sequence[Row], bounds: Mapping[str, float]) -> Answer | None:
+    """Returns the best of some cells within a budget, None if none is within it.
+
+    Cells that were retrained are compared by that accuracy, and go before all others, which are
+    compared by their accuracy with shared weights.
+
+    Args:
+        rows: see `known_cells`.
+        bounds: largest cost by name, at least one; the first orders the steps down and up.
+
+    Raises:
+        InputError: for an unknown cost.
+    """
+    names = costs_of(rows[0])
+    for name in bounds:
+        if name not in names:
+            raise unknown("cost", name, names)
+    inside = [row for row in rows if all(row[name] <= most for name, most in bounds.items())]
+    if not inside:
+        return None
+    cost = next(iter(bounds))
+    best = max(inside, key=_quality)
+    cheaper = [row for row in rows if row[cost] < best[cost]]
+    better = [row for row in rows if row[cost] > best[cost] and _quality(row) > _quality(best)]
+    return Answer(
+        best,
+        max(cheaper, key=_quality, default=None),
+        min(better, key=lambda row: row[cost], default=None),
+    )
+
+
+def best_within(run: Path, bounds: Mapping[str, float]) -> Genotype:
+    """Returns the genotype of the best known cell within a budget.
+
+    Raises:
+        InputError: as `known_cells` and `answer`, or if no cell is within it.
+    """
+    rows = known_cells(run)
+    found = answer(rows, bounds)
+    if found is None:
+        least = ", ".join(f"{name} {min(row[name] for row in rows):,.6g}" for name in bounds)
+        raise InputError(f"no cell of {run} is within the budget: the least are {least}")
+    return read_genotype(run / found.best["file"])
+
+
+def _quality(row: Row) -> tuple[bool, float, float]:
+    trained = row["retrained"]
+    return trained is not None, trained if trained is not None else 0.0, row["accuracy"]
+
+
+def in_words(row: Row) -> str:
+    """Returns costs with units and accuracies of a cell, in one line."""
+    parts = [f"{value:,.6g} {UNITS[name]}" for name, value in costs_of(row).items()]
+    if row["retrained"] is not None:
+        spread = "" if row["retrained_std"] is None else f" ± {100 * row['retrained_std']:.2f}"
+        parts.append(f"{100 * row['retrained']:.2f}{spread} % (retrained, test)")
+    if row["accuracy"] is not None:
+        parts.append(f"{100 * row['accuracy']:.2f} % (shared weights, validation)")
+    return ", ".join(parts)

@@ -1,0 +1,261 @@
+"""One retraining: its settings, genotype and data, its networks, and what becomes of them."""
+
+import re
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cells.cell import Skeleton
+from cells.cost import cost_table
+from cells.errors import InputError
+from cells.genotype import Genotype
+from cells.notation import read_genotype
+from cells.strict_json import typed
+from nas.cell_search.folder import read_run
+from nas.data.datasets import ImageData, load_data
+from nas.export.safetensors import TrainingData, save_network
+from nas.retraining.config import RetrainConfig, read_retraining, resolve
+from nas.retraining.trainer import Trainer
+from nas.runtime import checkpoint, form, loop
+from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
+from nas.runtime.fingerprint import require_same_data
+from nas.runtime.manifest import is_exact, note_resume, write_manifest
+from nas.runtime.metrics import MetricsLog
+from nas.runtime.owner import owning
+from nas.runtime.processes import Processes, describe_machine
+from nas.runtime.settings import require_same
+from nas.runtime.signals import StopSignal
+
+GENOTYPE = "genotype.json"
+
+
+def measure_costs(genotype: Genotype, skeleton: Skeleton) -> dict[str, int]:
+    """Counts the parameters of a network, and its multiply–adds for one image."""
+    choices = genotype.choices()
+    return {name: int(cost_table(name, skeleton).total(choices)) for name in ("params", "flops")}
+
+
+class Job(NamedTuple):
+    """One retraining among several."""
+
+    config: RetrainConfig
+    folder: Path | None = None
+    """Where; must not exist unless `resume` is set. None for a free name under runs/."""
+    resume: bool = False
+    """Whether to go on with the run in `folder`."""
+
+
+class Retraining:
+    """One job: its networks, and what becomes of them.
+
+    Attributes:
+        job: as it was asked for.
+        folder: where; None until it is made, if it has no name of its own.
+        result: what is in result.json, once all networks are tested; None in all processes but the
+            main one.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        processes: Processes,
+        data: dict[tuple[Any, ...], ImageData],
+        held: ExitStack,
+    ) -> None:
+        """
+        Args:
+            data: what has been read so far, by where it is from.
+            held: gets the ownership of the folder.
+        """
+        config, folder = job.config, job.folder
+        if job.resume:
+            assert folder is not None
+            held.enter_context(owning(folder))
+            former = read_retraining(folder).to_dict()
+            require_same(config.to_dict(), former, folder / CONFIG)
+            genotype = read_genotype(folder / GENOTYPE)
+        elif not config.genotype:
+            raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
+        else:
+            genotype = read_genotype(config.genotype)
+            run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
+            config = resolve(config, genotype, run)
+        if not job.resume and folder is not None:
+            exact = folder
+            processes.in_main(lambda: refuse_existing(exact))  # before any work is done
+        source = (config.data, config.data_root, config.split_seed, config.image_size)
+        if source not in data:
+            data[source] = _read_data(config, processes)
+        if genotype.search.get("data") == config.data:
+            require_same_data(
+                recorded_fingerprint(genotype),
+                data[source].fingerprint,
+                f"the search that found {config.genotype}",
+                "search again: images that it has seen might be tested on",
+            )
+        self.job, self._held = job, held
+        self.result: dict[str, Any] | None = None
+        self._config, self.folder, self._resume = config, folder, job.resume
+        self._genotype, self._data, self._processes = genotype, data[source], processes
+        self._accuracies: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
+
+    def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Iterator[None]]]:
+        """Makes one network per seed, when it is asked for the next; the first makes the folder.
+
+        Yields:
+            A trainer, and its steps.
+        """
+        config, main, resumed = self._config, self._processes.is_main, self._resume
+        for index, seed in enumerate(config.seeds):
+            state = None
+            if self._resume and self.folder:
+                state = read_state(self.folder, seed, config)
+            parts = self._genotype, self._data, self._processes, seed
+            if state is None or self.folder is None:
+                trainer = Trainer(config, *parts)
+            else:
+                with form.from_checkpoint(checkpoint_path(self.folder, seed)):
+                    with form.fitting("network or optimizer"):
+                        trainer = Trainer(config, *parts, state=state)
+                    form.require_usable(trainer.optimizer, "optimizer")
+            if resumed and main and self.folder and trainer.step < trainer.total_steps:
+                where = f"step {trainer.step} of seed {seed}"
+                note_resume(self.folder, where, self._processes)
+                resumed = False
+            if index == 0 and not self._resume:  # everything that could be refused has been seen
+                self.folder = self._begin(trainer)
+                self._held.enter_context(owning(self.folder))
+            assert self.folder is not None
+            log = MetricsLog(self.folder / "metrics.jsonl")
+            if main and trainer.step < trainer.total_steps:
+                log.keep(index * trainer.total_steps + trainer.step, seed)
+            path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
+            yield trainer, loop.steps(trainer, path, log, stop, name)
+
+    def _begin(self, trainer: Trainer) -> Path:
+        """Makes the run folder, with what does not change during the run, and returns it.
+
+        Whether a network can be saved shows here, before the first step.
+        """
+        settings = self._config.to_dict()
+
+        def fill(draft: Path) -> None:
+            self._genotype.save(draft / GENOTYPE)
+            write_manifest(draft, settings, self._data.fingerprint, self._processes)
+            model = draft / "model.safetensors"
+            save_network(model, trainer.network, TrainingData.of(self._data))
+            model.unlink()
+
+        name = self._genotype.name or ""
+        if not re.fullmatch(r"[\w.-]+", name):
+            name = self._genotype.id
+        path = self.folder or Path("runs") / f"retrain-{name}"
+        exact = self.folder is not None
+        return self._processes.told_by_main(
+            lambda: make_folder(path, exact=exact, config=settings, fill=fill)
+        )
+
+    def attempt(self, count: int) -> None:
+        """Takes a step with some networks side by side, of which nothing is kept."""
+        parts = self._genotype, self._data, self._processes
+        trainers = [Trainer(self._config, *parts, seed) for seed in range(count)]
+        for trainer in trainers:
+            trainer.advance()
+            trainer.look()
+
+    def test(self, trainer: Trainer) -> bool:
+        """Tests a trained network and saves it; after the last one the result is written.
+
+        Returns:
+            Whether it was the last one.
+        """
+        config, data, folder, main = self._config, self._data, self.folder, self._processes.is_main
+        assert folder is not None
+        if main:
+            self._accuracies[trainer.seed] = trainer.test()
+            first = trainer.seed == config.seeds[0]
+            name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
+            save_network(folder / name, trainer.network, TrainingData.of(data))
+        self._seconds[trainer.seed] = round(trainer.seconds, 3)
+        if len(self._seconds) < len(config.seeds):
+            return False
+        self._processes.barrier()
+        if not main:
+            return True
+        accuracies = [self._accuracies[seed] for seed in config.seeds]
+        std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        self.result = {
+            "genotype": self._genotype.id,
+            "name": self._genotype.name,
+            "data": config.data,
+            "seeds": list(config.seeds),
+            "test_accuracy": accuracies,
+            "mean": statistics.mean(accuracies),
+            "std": std,
+            "costs": measure_costs(self._genotype, trainer.network.skeleton),
+            "epochs": config.epochs,
+            "seconds": [self._seconds[seed] for seed in config.seeds],
+            "precision": trainer.precision,
+            "machine": describe_machine(self._processes),
+            "exact": is_exact(folder),
+        }
+        write_json(folder / "result.json", self.result)
+        spread = "" if std is None else f" ± {100 * std:.2f}"
+        print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
+        print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
+        return True
+
+
+def recorded_fingerprint(genotype: Genotype) -> dict[str, str]:
+    """Returns the fingerprint of the data that a genotype was searched on; empty if it has none.
+
+    Raises:
+        InputError: if it is not made of texts.
+    """
+    found = typed(genotype.search.get("fingerprint", {}), dict, "fingerprint of the search's data")
+    return {name: typed(text, str, f"{name} of the search's data") for name, text in found.items()}
+
+
+def checkpoint_path(folder: Path, seed: int) -> Path:
+    """Where the checkpoints of one seed lie."""
+    return folder / f"checkpoint-seed-{seed}.pt"
+
+
+def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any] | None:
+    """Reads the checkpoint of one seed; None if its training had not come to one.
+
+    Raises:
+        InputError: if it is damaged, or from another configuration.
+    """
+    path = checkpoint_path(folder, seed)
+    if not checkpoint.exists(path):
+        return None
+    state = checkpoint.load(path)
+    if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():
+        raise InputError(f"{path} is not the checkpoint of a retraining")
+    with form.from_checkpoint(path):
+        require_same(config.to_dict(), form.plain(state["config"], "config"), path)
+        form.whole(state["seed"], "seed", seed, seed)
+        form.whole(state["step"], "step", 0, 1 << 62)
+        form.finite(state.get("seconds"), "seconds")
+        form.weights(state["network"], "network")
+        form.optimizer(state["optimizer"], "optimizer")
+        form.averages(state["averages"])
+        form.texts(state.get("fingerprint", {}), "fingerprint")
+    return state
+
+
+def _read_data(config: RetrainConfig, processes: Processes) -> ImageData:
+    """Reads the data onto the device."""
+    assert config.data is not None and config.split_seed is not None
+    source, split_seed = config.data, config.split_seed
+    data = processes.main_first(
+        lambda: load_data(
+            source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
+        )
+    )
+    return replace(data, train=data.train.to(processes.device), test=data.test.to(processes.device))
