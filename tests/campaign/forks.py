@@ -65,7 +65,8 @@ class Forks:
         assert answer, "the process that forks has ended"
         ended = []
         for run, (status, seconds) in zip(runs, json.loads(answer), strict=True):
-            said = Path(run["output"]).read_text(errors="replace")
+            output = Path(run["output"])  # absent where it was killed before anything
+            said = output.read_text(errors="replace") if output.exists() else ""
             assert seconds < LIMIT, f"{run} hangs\n{said}"
             ended.append(Ended(status, seconds, said))
         return ended
