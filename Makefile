@@ -1,6 +1,6 @@
 # make search   a whole search on scikit-learn's digits: front, retrained cells, pictures
 # make test     lint, types and every test
-# make campaign damaged and hostile files, kills, races, lost processes: docs/results/reliability.md
+# make campaign damaged and hostile files, kills, races, signals, full disks, lost processes: docs/results/reliability.md
 # make audit    known vulnerabilities of what requirements.txt pins, asked of the package index
 # All set up .venv first.
 
@@ -31,6 +31,8 @@ test: .venv/installed
 campaign: export MUTANTS ?= 300
 campaign: export FUZZED ?= 100000
 campaign: export RANKS ?= 5
+campaign: export FLIPS ?= 2000
+campaign: export FAULTS ?= 24
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 

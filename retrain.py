@@ -4,31 +4,33 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.retraining.config import (
-    PRESETS,
-    RetrainConfig,
-    choose_preset,
-    fine_tuning,
-    read_retraining,
-)
-from nas.retraining.run import retrain
 from nas.runtime.commandline import parse, run_script, take, take_timeout
 
-USAGE = f"""usage: python retrain.py [PRESET] --genotype FILE [--option value …]
+USAGE = """usage: python retrain.py [PRESET] --genotype FILE [--option value …]
        python retrain.py --resume runs/x    go on with an interrupted retraining
 --at-once N has a GPU train the networks of N seeds side by side (default 1).
 --timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
 60; 1800 on several machines).
-PRESET is one of {", ".join(PRESETS)}; by default that of --data, which is by default that
+PRESET is one of {presets}; by default that of --data, which is by default that
 of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
 Options: python retrain.py digits --help"""
 
 
 def command() -> None:
     """Runs one retraining from the command line."""
+    # Here, as these take seconds, in which signals are heeded already.
+    from nas.retraining.config import (
+        PRESETS,
+        RetrainConfig,
+        choose_preset,
+        fine_tuning,
+        read_retraining,
+    )
+    from nas.retraining.run import retrain
+
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):
-        print(USAGE)
+        print(USAGE.format(presets=", ".join(PRESETS)))
         return
     resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
     timeout = take_timeout(args)

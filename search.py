@@ -4,26 +4,15 @@ import sys
 from pathlib import Path
 
 from cells.errors import InputError, unknown
-from nas.cell_search.presets import METHODS
-from nas.run import (
-    ALL_PRESETS,
-    AnyConfig,
-    any_config,
-    kind_of,
-    read_any_run,
-    require_same_run,
-    search,
-)
 from nas.runtime.commandline import parse, run_script, take, take_timeout
 from nas.runtime.files import read_config
 from nas.runtime.owner import owning
-from nas.runtime.run_folder import read_run_config
 
-USAGE = f"""usage: python search.py PRESET [--option value …]        a new search
+USAGE = """usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
        python search.py --resume runs/x                go on with an interrupted search
-PRESET is one of {", ".join(ALL_PRESETS)}; --out FOLDER names the run (default runs/PRESET).
---method NAME searches as a paper does: {", ".join(METHODS)}.
+PRESET is one of {presets}; --out FOLDER names the run (default runs/PRESET).
+--method NAME searches as a paper does: {methods}.
 --timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
 60; 1800 on several machines).
 Options: python search.py digits --help"""
@@ -31,6 +20,19 @@ Options: python search.py digits --help"""
 
 def command() -> None:
     """Runs one search from the command line."""
+    # Here, as these take seconds, in which signals are heeded already.
+    from nas.cell_search.presets import METHODS
+    from nas.run import (
+        ALL_PRESETS,
+        AnyConfig,
+        any_config,
+        kind_of,
+        read_any_run,
+        require_same_run,
+        search,
+    )
+    from nas.runtime.run_folder import read_run_config
+
     args = sys.argv[1:]
     resume, path, out, method = (
         take(args, name) for name in ("--resume", "--config", "--out", "--method")
@@ -56,7 +58,7 @@ def command() -> None:
         name = args.pop(0)
         default = ALL_PRESETS[name]
     elif not args or args[0] in ("-h", "--help"):
-        print(USAGE)
+        print(USAGE.format(presets=", ".join(ALL_PRESETS), methods=", ".join(METHODS)))
         return
     elif args[0].startswith("-"):
         raise InputError(f"a preset comes first: one of {', '.join(ALL_PRESETS)}, got {args[0]!r}")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -234,7 +235,7 @@ def test_bad_commands_get_one_line(refusal, args, message) -> None:
 
 def test_a_users_own_options_have_the_last_word_over_a_methods(monkeypatch, here) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(search, "search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr("nas.run.search", lambda config, *_, **__: started.append(config))
     own = ["--relax", "gumbel", "--lam-high", "3", "--bounds", "params=9k", "flops=1M"]
     run(monkeypatch, "digits", "--method", "rc-darts", *own)
     (config,) = started
@@ -378,3 +379,10 @@ def test_a_damaged_configuration_is_refused(refusal, copy, option, text, message
 def test_a_configuration_that_is_no_text_is_refused(refusal, copy) -> None:
     (copy / "config.json").write_bytes(b"\x80\xff")
     assert "is not UTF-8 text" in refusal("--resume", copy)
+
+
+def test_signals_are_heeded_before_torch_is_imported() -> None:
+    """Which takes seconds: a signal meanwhile would end in a traceback."""
+    code = "import nas.__main__, retrain, search, sys; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

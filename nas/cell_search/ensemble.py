@@ -97,8 +97,8 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
                 elif time.monotonic() > deadline:
                     break
                 time.sleep(0.1)
-        if stop.received is not None:
-            raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
+            if stop.received is not None:
+                raise Stopped(stop.received, f"step {first.step}", f"--resume {run}")
     finally:
         for process in started:
             assert process.stdin is not None

@@ -6,6 +6,7 @@ import errno
 import inspect
 import json
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -185,6 +186,12 @@ def take_timeout(args: list[str]) -> float | None:
     return seconds
 
 
+_STOPPED = (
+    "stopped by {}; what was saved is whole: give the same command again, or go on with --resume "
+    "and the run's folder"
+)
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Runs a script's main function and tells its user's errors on one line.
 
@@ -220,13 +227,9 @@ def _run(main: Callable[[], None]) -> None:
         # Torchrun sends a signal to those that are left, while they are about to leave.
         if isinstance(stop.__context__, Parted):
             _leave(str(stop.__context__), tells=stop.__context__.tells)
-        _leave(
-            f"stopped by {stop}; what was saved is whole: give the same command again, or go on "
-            "with --resume and the run's folder",
-            128 + stop.received,
-        )
+        _leave(_STOPPED.format(stop), 128 + stop.received)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _leave(_STOPPED.format("SIGINT"), 128 + signal.SIGINT)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise

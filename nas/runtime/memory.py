@@ -5,8 +5,6 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 from cells.errors import InputError
 
 Result = TypeVar("Result")
@@ -57,6 +55,8 @@ def advising(
 
 
 def _fits(attempt: Callable[[int], object], size: int) -> bool:
+    import torch  # here, as scripts import this before they heed signals
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

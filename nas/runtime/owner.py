@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cells.errors import InputError
+from cells.output_files import naming
 
 OWNER = ".owner"
 """File in a run folder that its owner has locked; it names the owner, and stays behind."""
@@ -26,21 +27,23 @@ def owning(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
 
     Raises:
         InputError: naming the host and the process that own the folder.
+        OSError: naming the file, e.g. if no space is left.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    with open(folder / OWNER, "a+", encoding="utf-8") as file:
+    path = folder / OWNER
+    with open(path, "ab+", buffering=0) as file:  # closing it has nothing left to write
         deadline = time.monotonic() + patience
         while not _locked(file.fileno()):
             if time.monotonic() >= deadline:
                 file.seek(0)
-                owner = file.read(200).strip() or "another process"
+                owner = file.read(200).decode(errors="replace").strip() or "another process"
                 raise InputError(f"{folder} is in use by {owner}: wait until it ends, or stop it")
             time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with naming(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 

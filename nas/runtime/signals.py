@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class Stopped(Exception):
@@ -50,18 +50,23 @@ def _heeded() -> list[signal.Signals]:
 def interruptible() -> Iterator[None]:
     """Raises `Interrupted` inside the block when a signal asks to leave; Ctrl-C stays as it is.
 
-    SIGUSR1, which asks to save, would end a process that has nothing to save: it is ignored.
+    SIGUSR1, which asks to save, would end a process that has nothing to save: it is ignored, behind
+    the block as well, as it may come while the process ends. Once a signal has been heeded, the
+    others are, too: the process leaves already.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    former = {
+    former: dict[signal.Signals, Any] = {
         number: signal.signal(number, leave) for number in _heeded() if number != signal.SIGINT
     }
-    former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
+    except (Stopped, Interrupted, KeyboardInterrupt):
+        former |= dict.fromkeys(_heeded(), signal.SIG_IGN)
+        raise
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -73,7 +78,8 @@ class StopSignal:
         with StopSignal() as stop:
             while not stop.received: ...
 
-    A second one leaves at once. SIGUSR1 asks to save and go on.
+    A second one leaves at once. One that came too late to be heeded in the block goes to who
+    listened before. SIGUSR1 asks to save and go on.
     """
 
     received: int | None = None
@@ -94,6 +100,8 @@ class StopSignal:
     ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
+        if kind is None and self.received is not None:
+            signal.raise_signal(self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

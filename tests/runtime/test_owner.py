@@ -1,6 +1,7 @@
 """A run folder has one owner at a time, whatever becomes of the owner."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -58,6 +59,17 @@ def test_patience_waits_for_the_owner_to_leave(tmp_path: Path) -> None:
         process.stdin.close()
         with owning(tmp_path, patience=600):
             assert process.wait() == 0
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, former[1]))
+    try:
+        with pytest.raises(OSError) as refused, owning(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert refused.value.filename == str(tmp_path / OWNER)
 
 
 def test_of_several_processes_of_one_run_the_first_owns_it(

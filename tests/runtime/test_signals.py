@@ -7,15 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from nas.runtime.commandline import run_script
-from nas.runtime.signals import STOPPING, Interrupted, StopSignal, interruptible
+from nas.runtime.signals import STOPPING, Interrupted, Stopped, StopSignal, interruptible
 
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """SIGHUP is not ignored, as it is where the tests run under `nohup`."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """SIGHUP is not ignored, as it is where the tests run under `nohup`; all is put back."""
+    former = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGUSR1)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def send(number: signal.Signals) -> None:
@@ -25,7 +27,7 @@ def send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("number", STOPPING)
 def test_the_first_signal_is_a_flag_and_the_second_leaves(number: signal.Signals) -> None:
     former = signal.getsignal(number)
-    with StopSignal() as stop:
+    with pytest.raises(Stopped), StopSignal() as stop:
         assert stop.received is None
         send(number)
         assert stop.received == number
@@ -34,7 +36,20 @@ def test_the_first_signal_is_a_flag_and_the_second_leaves(number: signal.Signals
         with pytest.raises(Interrupted, match="SIGTERM"):
             send(signal.SIGTERM)
         assert stop.received == number
+        raise Stopped(number, "step 7", "the same command")
     assert signal.getsignal(number) is former
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_one_that_nobody_has_heeded_is_not_lost(number: signal.Signals) -> None:
+    """As during the last save of a training, after which there is more to do."""
+    expected = KeyboardInterrupt if number == signal.SIGINT else Interrupted
+    with interruptible():
+        with pytest.raises(expected), StopSignal():
+            send(number)
+        with StopSignal() as stop:
+            pass
+        assert stop.received is None
 
 
 def test_one_signal_asks_to_save_and_go_on() -> None:
@@ -55,7 +70,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, former)
 
 
-@pytest.mark.parametrize("number", STOPPING[1:])
+@pytest.mark.parametrize("number", STOPPING)
 def test_outside_of_the_steps_a_script_says_how_to_go_on(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +82,20 @@ def test_outside_of_the_steps_a_script_says_how_to_go_on(
         f"error: stopped by {number.name}; what was saved is whole: give the same command again, "
         "or go on with --resume and the run's folder\n"
     )
+
+
+@pytest.mark.parametrize("second", STOPPING)
+def test_a_second_one_does_not_disturb_the_last_line(
+    second: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped() -> None:
+        raise Stopped(signal.SIGTERM, "step 7", "the same command")
+
+    lines: list[object] = []
+    monkeypatch.setattr("builtins.print", lambda line: (send(second), lines.append(line)))
+    with pytest.raises(SystemExit) as leaving:
+        run_script(stopped)
+    assert leaving.value.code == 128 + signal.SIGTERM and len(lines) == 1
 
 
 @pytest.mark.parametrize(
