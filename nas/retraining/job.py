@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +103,7 @@ class Retraining:
         self._accuracies: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
 
-    def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Iterator[None]]]:
+    def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Generator[None, None, None]]]:
         """Makes one network per seed, when it is asked for the next; the first makes the folder.
 
         Yields:

@@ -7,7 +7,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,7 +116,7 @@ def run(training: Training, folder: Path, name: str = "") -> None:
 
 def steps(
     training: Training, path: Path, log: MetricsLog, stop: StopSignal, name: str = ""
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Trains to the end; each step is taken when it is asked for.
 
     Args:
@@ -164,7 +164,9 @@ def steps(
             yield
 
 
-def drive(waiting: Iterator[tuple[Key, Iterator[None]]], at_once: int = 1) -> Iterator[Key]:
+def drive(
+    waiting: Iterator[tuple[Key, Generator[None, None, None]]], at_once: int = 1
+) -> Iterator[Key]:
     """Takes steps of several trainings in turns.
 
     Args:
@@ -177,20 +179,24 @@ def drive(waiting: Iterator[tuple[Key, Iterator[None]]], at_once: int = 1) -> It
     Raises:
         Stopped: on a signal, once all that had begun have saved.
     """
-    live: deque[tuple[Key, Iterator[None]]] = deque()
+    live: deque[tuple[Key, Generator[None, None, None]]] = deque()
     stopped = None
-    while True:
-        while stopped is None and len(live) < at_once and (found := next(waiting, None)):
-            live.append(found)
-        if not live:
-            break
-        key, each = live.popleft()
-        try:
-            next(each)
-            live.append((key, each))
-        except StopIteration:
-            yield key
-        except Stopped as stop:
-            stopped = stopped or stop
+    try:
+        while True:
+            while stopped is None and len(live) < at_once and (found := next(waiting, None)):
+                live.append(found)
+            if not live:
+                break
+            key, each = live.popleft()
+            try:
+                next(each)
+                live.append((key, each))
+            except StopIteration:
+                yield key
+            except Stopped as stop:
+                stopped = stopped or stop
+    finally:
+        for _, each in live:  # their progress bars end before an error is told
+            each.close()
     if stopped is not None:
         raise stopped

@@ -1,6 +1,7 @@
 """The loop, on a training whose numbers are known: interrupted anywhere, in turns with others."""
 
 import signal
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,3 +124,20 @@ def test_trainings_take_turns_until_a_signal(tmp_path: Path, interrupted: Any) -
     assert done == [("a", 8), ("b", 1), ("c", 9)]
     for folder in folders:
         assert_whole(folder)
+
+
+def test_others_are_ended_when_one_fails() -> None:
+    ended = []
+
+    def steps(name: str, count: int) -> Generator[None, None, None]:
+        try:
+            for _ in range(count):
+                yield
+            raise ValueError(name)
+        finally:
+            ended.append(name)
+
+    waiting = ((name, steps(name, count)) for name, count in (("a", 5), ("b", 2), ("c", 5)))
+    with pytest.raises(ValueError, match="b"):
+        list(drive(waiting, at_once=3))
+    assert ended == ["b", "c", "a"]
