@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +386,21 @@ def test_signals_are_heeded_before_torch_is_imported() -> None:
     code = "import nas.__main__, retrain, search, sys; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_a_shorter_run_has_a_shorter_warmup(capsys: pytest.CaptureFixture[str]) -> None:
+    default = replace(SearchConfig(), epochs=120, warmup_epochs=60)
+
+    def read(*args: str) -> tuple[int, int]:
+        config = parse(SearchConfig, default, args, "search.py digits")
+        return config.epochs, config.warmup_epochs
+
+    assert read("--epochs", "240") == (240, 60)
+    assert read("--epochs", "61") == (61, 60)
+    assert capsys.readouterr().err == ""
+    assert read("--epochs", "30") == (30, 15)
+    assert capsys.readouterr().err == "warm-up: 15 of 30 epochs, not 60\n"
+    assert read("--epochs=1") == (1, 0)
+    assert read("--epochs", "30", "--warmup-epochs", "3") == (30, 3)
+    with pytest.raises(InputError, match="warmup_epochs must be at most"):
+        read("--epochs", "30", "--warmup-epochs", "31")

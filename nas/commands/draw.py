@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
-from cells.notation import read_genotype
-from nas.reports.cell_graph import draw_genotype
 from nas.runtime.commandline import Parser
 
 
@@ -27,6 +25,10 @@ def command(args: Sequence[str]) -> None:
         "--out", type=Path, help="folder for the pictures; default: pictures, or RUN/cells"
     )
     given = parser.parse_args(args)
+    # Here, as these take seconds, and --help needs none of them.
+    from cells.notation import read_genotype
+    from nas.reports.cell_graph import draw_genotype
+
     source: str = given.source
     if os.path.isdir(source):
         files = sorted(Path(source, "genotypes").glob("*.json"))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import Parser
-from nas.weight_search.networks import Generated
 
 
 def command(args: Sequence[str]) -> None:
@@ -20,6 +19,9 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("--seed-number", type=int, default=0, help="which of the runs (default 0)")
     parser.add_argument("--out", type=Path, help="file (default RUN/network-LAM.safetensors)")
     given = parser.parse_args(args)
+    # Here, as these take seconds, and --help needs none of them.
+    from nas.weight_search.networks import Generated
+
     generated = Generated.load(given.run)
     if not 0 <= given.seed_number < generated.config.runs:
         raise InputError(

@@ -6,9 +6,6 @@ from pathlib import Path
 from cells.errors import InputError
 from cells.output_files import draft_of, replace_synced
 from nas.runtime.commandline import Parser
-from nas.runtime.files import write_csv
-from nas.weight_search.networks import Generated
-from nas.weight_search.tuning import describe, tune, tuned_rows
 
 
 def command(args: Sequence[str]) -> None:
@@ -24,6 +21,11 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
     parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
     given = parser.parse_args(args)
+    # Here, as these take seconds, and --help needs none of them.
+    from nas.runtime.files import write_csv
+    from nas.weight_search.networks import Generated
+    from nas.weight_search.tuning import describe, tune, tuned_rows
+
     out: Path = given.out or given.run / "tuned"
     if out.exists():  # before any work is done
         raise InputError(f"{out} exists: choose another --out")

@@ -9,9 +9,8 @@ from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.reports.report import read_rows
-from nas.runtime.tables import number, read_table
+from nas.reports.retrained import read_retrained
 
-RETRAINED = "retrained.csv"
 UNITS = {"params": "parameters", "flops": "multiply–adds", "latency": "ms", "kl": "nats"}
 """Of costs, behind the number."""
 
@@ -40,16 +39,7 @@ def known_cells(run: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if the search is unfinished, or a table is damaged.
     """
-    rows, trained = read_rows(run), {}
-    path = run / RETRAINED
-    if path.is_file():
-        names, lines = read_table(path)
-        for where, line in lines:
-            values = dict(zip(names, line, strict=True))
-            if not {"file", "mean", "std"} <= values.keys():
-                raise InputError(f"{path} has no columns file, mean, std: retrain the family again")
-            std = number(values["std"], where) if values["std"] else None
-            trained[values["file"]] = (number(values["mean"], where), std)
+    rows, trained = read_rows(run), read_retrained(run)
     for row in rows:
         row["retrained"], row["retrained_std"] = trained.get(row.get("file", ""), (None, None))
     return rows

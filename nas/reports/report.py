@@ -20,6 +20,7 @@ from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
+from nas.reports.retrained import points, read_retrained
 from nas.runtime.files import csv_bytes, require_folder
 from nas.runtime.metrics import Average, accuracy
 from nas.runtime.sums import check_sums, write_sums
@@ -152,7 +153,12 @@ def write_report(
     if pictures:
         _draw_ends(folder, front, lams[[0, -1]])
         cost = front.costs[0]
-        draw_front([{**row, "lam": row[f"lam_{cost}"]} for row in rows], folder / "front.svg", cost)
+        draw_front(
+            [{**row, "lam": row[f"lam_{cost}"]} for row in rows],
+            folder / "front.svg",
+            cost,
+            points(rows, read_retrained(folder), cost),
+        )
     write_sums(folder, written)
     write_atomically(folder / FRONT, written[FRONT])  # last: the front is whole
     return rows

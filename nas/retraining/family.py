@@ -6,13 +6,14 @@ python -m nas family runs/x --cells 3 --seeds 0 1 2
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cells.errors import InputError
+from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
 from nas.reports.front_plot import draw_front
 from nas.reports.report import read_rows
+from nas.reports.retrained import RETRAINED, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
@@ -116,8 +117,8 @@ def retrain_family(
         job = retraining(run, row, args)
         jobs += [job] if job else []
     front = [{**row, "lam": row[f"lam_{cost}"]} for row in rows]
-    with TemporaryDirectory(prefix=".rehearsal-", dir=run) as scratch:
-        draw_front(front, Path(scratch) / "front.svg", cost)
+    with draft_of(run / "rehearsal") as scratch:
+        draw_front(front, scratch / "front.svg", cost)
     try:
         list(retrain_each(jobs, at_once=at_once))
     except Stopped as stop:
@@ -134,7 +135,6 @@ def retrain_family(
                 "seconds": sum(result["seconds"]),
             }
         )
-    write_csv(run / "retrained.csv", results)
-    points = [{**result, cost: row[cost]} for result, row in zip(results, chosen, strict=True)]
-    draw_front(front, run / "front.svg", cost, points)
+    write_csv(run / RETRAINED, results)
+    draw_front(front, run / "front.svg", cost, points(rows, read_retrained(run), cost))
     return results

@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -186,6 +187,7 @@ class Retraining:
         self._processes.barrier()
         if not main:
             return True
+        majority = float(data.test.labels.bincount().max()) / len(data.test)
         accuracies = [self._accuracies[seed] for seed in config.seeds]
         std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
         self.result = {
@@ -196,6 +198,7 @@ class Retraining:
             "test_accuracy": accuracies,
             "mean": statistics.mean(accuracies),
             "std": std,
+            "majority": majority,
             "costs": measure_costs(self._genotype, trainer.network.skeleton),
             "epochs": config.epochs,
             "seconds": [self._seconds[seed] for seed in config.seeds],
@@ -206,6 +209,11 @@ class Retraining:
         write_json(folder / "result.json", self.result)
         spread = "" if std is None else f" ± {100 * std:.2f}"
         print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
+        if statistics.mean(accuracies) <= majority + 0.01 or majority > 0.5:
+            print(
+                f"warning: to name the most frequent class alone gives {100 * majority:.2f} %",
+                file=sys.stderr,
+            )
         print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
         return True
 

@@ -5,6 +5,7 @@ import ast
 import errno
 import inspect
 import json
+import math
 import os
 import signal
 import sys
@@ -76,7 +77,18 @@ def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Ki
         for arg in args
         for name, *rest in (arg.split("=", 1),)
     ]
-    return replace(default, **vars(parser.parse_args(spelled)))
+    given = vars(parser.parse_args(spelled))
+    return replace(default, **_shorter_warmup(default, given))
+
+
+def _shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
+    """Keeps the warm-up's share of a run that is asked to be shorter than it, and says so."""
+    long = vars(default).get("warmup_epochs", 0)
+    if "warmup_epochs" in given or not 0 < given.get("epochs", math.inf) <= long:
+        return given
+    short = long * given["epochs"] // vars(default)["epochs"]
+    print(f"warm-up: {short} of {given['epochs']} epochs, not {long}", file=sys.stderr)
+    return given | {"warmup_epochs": short}
 
 
 def _option(name: str) -> str:

@@ -96,6 +96,7 @@ def test_files_are_named_by_their_rows(rows, run_folder) -> None:
         assert genotype.costs == {name: row[name] for name in ("params", "flops", "latency")}
         assert genotype.lam == {"params": row["lam_params"]}
         kept = {k: v for k, v in config.items() if k not in ("device", "data_root")}
+        kept["fingerprint"] = load_data("digits", Path("data")).fingerprint
         assert genotype.search == kept and genotype.seed == config["seed"]
     stems = [Path(row["file"]).stem for row in rows]
     stems += [f"supernet-{end}-lam.cell" for end in ("lowest", "highest")]

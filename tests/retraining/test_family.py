@@ -18,6 +18,7 @@ from nas.commands.family import command
 from nas.reports.report import read_rows
 from nas.retraining.family import retrain_family, spread
 from nas.retraining.trainer import Trainer
+from nas.run import read_any_run, search
 from nas.runtime.metrics import MetricsLog
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,13 @@ def test_a_family_is_retrained_once(
 
     assert {line["std"] for line in table} == {""}  # of a single seed
     assert "s.d." not in (run / "front.svg").read_text()
+
+    # A search that is gone on with draws its report again, with what was retrained.
+    picture = (run / "front.svg").read_bytes()
+    (run / "front.svg").unlink()
+    config, state = read_any_run(run)
+    search(config, run, state=state)
+    assert (run / "front.svg").read_bytes() == picture
 
     before = {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*")}
     assert retrain_family(run, 2, OPTIONS) == results

@@ -136,8 +136,21 @@ def test_the_result_is_that_of_the_models(finished: Path, digits: ImageData) -> 
     assert first != second
     assert result["mean"] == pytest.approx((first + second) / 2)
     assert result["std"] == pytest.approx(abs(first - second) / math.sqrt(2))
+    counts = [int((digits.test.labels == label).sum()) for label in range(10)]
+    assert result["majority"] == pytest.approx(max(counts) / sum(counts))
     assert result["genotype"] == read_genotype(CELL).id
     assert (result["epochs"], len(result["seconds"])) == (2, 2)
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.1, True), (0.9, False)])
+def test_no_better_than_the_most_frequent_class_is_told(
+    accuracy: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Trainer, "test", lambda self: accuracy)
+    retrain(replace(TINY, epochs=1), tmp_path / "run")
+    found = "warning: to name the most frequent class alone gives 10." in capsys.readouterr().err
+    assert found == warned
 
 
 def test_costs_are_those_of_the_built_network(finished: Path) -> None:

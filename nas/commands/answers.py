@@ -1,0 +1,59 @@
+"""What `python -m nas front` says: the front, the cell for a λ, the cell for a budget."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells.genotype import Genotype
+from cells.notation import read_genotype
+from nas.cell_search.fronts import load_front
+from nas.reports.answer import Row, answer, in_words, known_cells
+from nas.reports.report import FRONT
+
+
+def list_front(rows: Sequence[Row]) -> None:
+    """Prints the rows of front.csv, without the columns that only diagnoses need."""
+    kept_back = ("expected_", "lam_last", "lams", "rises_", "floor_", "ceiling_")
+    names = [k for k in rows[0] if not k.startswith(kept_back)]
+    print("  ".join(f"{name:>12}" for name in names))
+    for row in rows:
+        cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+        pairs = dict(zip(row, cells, strict=True))
+        print("  ".join(f"{pairs[name]:>12}" for name in names))
+
+
+def at_lam(run: Path, lam: Sequence[float]) -> tuple[Genotype, list[str]]:
+    """The cell that the hypernetwork gives for a λ, and what is known of it."""
+    genotype = load_front(run).at(*lam)
+    rows = known_cells(run) if (run / FRONT).is_file() else []
+    row = next((row for row in rows if row["genotype"] == genotype.id), None)
+    return genotype, [_unseen(genotype) if row is None else _seen(row, run)]
+
+
+def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[str]]:
+    """The best known cell within a budget, or else what the hypernetwork gives for it."""
+    if not (run / FRONT).is_file():
+        genotype = load_front(run).within(**bounds)
+        unfinished = f"the search is unfinished: nothing is known of its cells; --resume {run}"
+        return genotype, [_unseen(genotype), unfinished]
+    found = answer(known_cells(run), bounds)
+    if found is None:
+        genotype = load_front(run).within(**bounds)
+        return genotype, [_unseen(genotype)]
+    told = [_seen(found.best, run)]
+    for name, row in (("next step down", found.down), ("next step up", found.up)):
+        told.append(f"{name}: " + ("none" if row is None else f"{row['file']}, {in_words(row)}"))
+    return read_genotype(run / found.best["file"]), told
+
+
+def _seen(row: Row, run: Path) -> str:
+    return f"{run / row['file']}: {in_words(row)}"
+
+
+def _unseen(genotype: Genotype) -> str:
+    """What can be said of a cell that is not in the table: it was never scored."""
+    row = {"accuracy": None, "retrained": None, **genotype.costs}
+    lam = ", ".join(f"{name} {value:.4g}" for name, value in (genotype.lam or {}).items())
+    return (
+        f"genotype {genotype.id}, λ {lam}: {in_words(row)}; its accuracy is not known, "
+        "write it with --out FILE and retrain it"
+    )
