@@ -33,6 +33,8 @@ campaign: export FUZZED ?= 100000
 campaign: export RANKS ?= 5
 campaign: export FLIPS ?= 2000
 campaign: export FAULTS ?= 24
+# Kills and full disks are tried in memory where there is some for files.
+campaign: export TMPDIR ?= $(shell test -w /dev/shm && echo /dev/shm || echo /tmp)
 campaign: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/campaign
 

@@ -1,5 +1,6 @@
 """The record of a run: one JSON object per line, and the numbers that go into it."""
 
+import errno
 import json
 import math
 import os
@@ -34,11 +35,16 @@ class MetricsLog:
             OSError: naming the file, e.g. if no space is left.
         """
         assert "step" in row, "every row tells its step"
-        line = json.dumps(_finite(row), allow_nan=False)
-        with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        data = f"{json.dumps(_finite(row), allow_nan=False)}\n".encode()
+        with naming(self.path), open(self.path, "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(size)  # no part of a row stays
+                raise
 
     def keep(self, last_step: int, seed: int | None = None) -> None:
         """Drops what was logged after a step, when a run resumes from there.

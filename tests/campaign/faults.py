@@ -33,7 +33,7 @@ class Watch:
     * `spoil`: see `spoil`.
 
     Attributes:
-        events: what was done, the file, and its size when it was synced.
+        events: what was done, the file, and how many bytes were new when it was synced.
     """
 
     def __init__(self, folder: str, fault: dict[str, Any] | None = None) -> None:
@@ -68,7 +68,9 @@ class Watch:
         return found if found.startswith(self._folder + os.sep) else None
 
     def _moment(self, event: str, path: str, descriptor: int | None = None) -> None:
-        size = 0 if descriptor is None else os.fstat(descriptor).st_size
+        start, size = self._starts.get(path, 0), 0
+        if descriptor is not None:
+            size = os.fstat(descriptor).st_size - start
         self.events.append((event, os.path.relpath(path, self._folder), size))
         fault = self._fault
         if fault is not None and fault["do"] == "wait":
@@ -80,8 +82,7 @@ class Watch:
             return
         if fault["do"] == KILL:
             if descriptor is not None:
-                start = self._starts.get(path, 0)
-                os.ftruncate(descriptor, start + int(fault["share"] * (size - start)))
+                os.ftruncate(descriptor, start + int(fault["share"] * size))
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault["do"] == REFUSE:
             if event == "open":
@@ -100,9 +101,11 @@ class Watch:
         room, self._room = self._room, None
         opened.close()
         self._fault = None
-        if kwargs.get("buffering") == 0:
-            return _Full(file, mode.replace("b", ""), 0)
+        if os.path.basename(file) == ".owner":  # of which a part would do
+            room = 0
         raw = _Full(file, mode.replace("b", ""), room)
+        if kwargs.get("buffering") == 0:
+            return raw
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
 

@@ -105,7 +105,8 @@ def readable(work: Path) -> None:
                 continue
             if path.name.startswith("checkpoint") and path.name.endswith(".sha256"):
                 current = path.name.removesuffix(".sha256").replace(".previous", "")
-                checkpoint.load(path.with_name(current))
+                if checkpoint.exists(path.with_name(current)):  # not amid the first saving
+                    checkpoint.load(path.with_name(current))
             elif path.name.startswith("model"):
                 load(path)
             elif path.suffix == ".json":
