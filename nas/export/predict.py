@@ -67,7 +67,7 @@ def predict_files(
     """
     data = training_data(network)
     for batch, images in image_batches(data, files, BATCH_SIZE, on_error):
-        with torch.inference_mode():
+        with torch.no_grad():
             probabilities = network(data.normalise(images)).softmax(dim=1)
         values, labels = probabilities.sort(dim=1, descending=True, stable=True)
         for path, each, order in zip(batch, values.tolist(), labels.tolist(), strict=True):
