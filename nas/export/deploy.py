@@ -17,12 +17,14 @@ from nas.data.image_folder import find_images
 from nas.export.predict import image_batches, training_data
 from nas.export.programs import Program, to_onnx, to_torch, to_torchscript
 from nas.export.safetensors import load
+from nas.export.source import to_source
 from nas.runtime.streams import stream
 
 TARGETS: dict[str, tuple[str, Callable[[Network], Program]]] = {
     "onnx": (".onnx", to_onnx),
     "torch": (".pt2", to_torch),
     "torchscript": (".pt", to_torchscript),
+    "source": (".py", to_source),
 }
 """Name of a form -> suffix of its file, what makes it."""
 

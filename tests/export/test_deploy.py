@@ -1,5 +1,6 @@
 """Exported networks, read by other runtimes alone, beside the network they were made of."""
 
+import importlib.util
 import json
 import re
 import sys
@@ -29,19 +30,19 @@ from tests.export.conftest import CLASSES
 ROOT = Path(__file__).parents[2]
 
 
-def read_torch(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+def read_torch(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     found = dict.fromkeys(("classes", "genotype", "data"), "")
     return torch.export.load(path, extra_files=found).module(), found
 
 
-def read_torchscript(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+def read_torchscript(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     found = dict.fromkeys(("classes", "genotype", "data"), "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return torch.jit.load(path, _extra_files=found), found
 
 
-def read_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+def read_onnx(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     session = onnxruntime.InferenceSession(path)
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape[0]) == ("images", "tensor(uint8)", "batch")
@@ -55,10 +56,24 @@ def read_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     return run, session.get_modelmeta().custom_metadata_map
 
 
-READERS = {"onnx": read_onnx, "torch": read_torch, "torchscript": read_torchscript}
-EACH = pytest.mark.parametrize(
-    "exported", [(s, t) for s in ("darts", "nasbench201") for t in TARGETS], indirect=True, ids=str
-)
+def read_source(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+    spec = importlib.util.spec_from_file_location("a_network", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {"classes": module.CLASSES, "genotype": module.GENOTYPE, "data": module.DATA}
+    network, original = module.load(model), nas.load(model)
+    assert network.state_dict().keys() == original.state_dict().keys()
+    x = torch.randn(5, *original.data.shape)
+    torch.testing.assert_close(network(x), original(x), atol=1e-6, rtol=1e-6)
+    return network.probabilities, {name: json.dumps(value) for name, value in found.items()}
+
+
+READERS = {
+    "onnx": read_onnx, "torch": read_torch, "torchscript": read_torchscript, "source": read_source,
+}  # fmt: skip
+CASES = [("darts", target) for target in TARGETS]
+CASES += [("nasbench201", target) for target in TARGETS if target != "torch"]  # part of onnx's way
+EACH = pytest.mark.parametrize("exported", CASES, indirect=True, ids=str)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +107,7 @@ def test_another_runtime_gives_the_same(
 ) -> None:
     space, target, done = exported
     network = nas.load(models[space])
-    run, metadata = READERS[target](done.path)
+    run, metadata = READERS[target](done.path, models[space])
     for batch in (1, 3, 40):
         images = torch.randint(256, (batch, *network.data.shape), dtype=torch.uint8)
         wanted = network(network.data.normalise(images)).softmax(dim=1)
