@@ -23,8 +23,8 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument(
         "--to", required=True, metavar="FORM",
         help=f"{', '.join(TARGETS)}; torch is for torch.export.load; torchscript, for "
-        "torch.jit.load, is deprecated in torch; source is Python that imports torch alone and reads "
-        "the weights from the model; onnx wants pip install 'lambda-nas[export]'",
+        "torch.jit.load, is deprecated in torch; source is Python that imports torch alone and "
+        "reads the weights from the model; onnx wants pip install 'lambda-nas[export]'",
     )  # fmt: skip
     suffixes = ", ".join(suffix for suffix, _ in TARGETS.values())
     parser.add_argument(
