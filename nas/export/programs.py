@@ -81,7 +81,8 @@ def to_torchscript(network: Network) -> Program:
     deployed = Deployed(network).eval()
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated: so says --help
+        # That TorchScript is deprecated, as --help says, and that images keep their size.
+        warnings.simplefilter("ignore")
         traced = torch.jit.trace(deployed, (deployed.example(),))
         torch.jit.save(traced, file, _extra_files=facts(network))
         run = torch.jit.load(io.BytesIO(file.getvalue()))

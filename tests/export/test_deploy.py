@@ -19,12 +19,16 @@ from PIL import Image
 from torch import Tensor
 
 import nas
+from cells.cell import Skeleton
 from cells.errors import InputError
 from cells.network import Network
+from cells.notation import read_genotype
+from cells.space import SPACES
 from nas.__main__ import main
 from nas.export import deploy
 from nas.export.deploy import BATCH_SIZE, TARGETS, Deployment, export, largest_difference
-from nas.export.programs import Program, facts
+from nas.export.programs import Program, facts, to_torchscript
+from nas.export.safetensors import TrainingData
 from tests.export.conftest import CLASSES
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +125,15 @@ def test_another_runtime_gives_the_same(
     assert done.difference < 1e-5
     assert done.num_bytes == done.path.stat().st_size
     assert done.params == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_images_of_odd_sizes_are_halved_in_torchscript_too() -> None:
+    torch.manual_seed(0)
+    skeleton = Skeleton(SPACES["darts"], 1, 3, 11, 9, 4, 3)
+    network = Network(read_genotype("DARTS_V2"), skeleton).eval()
+    network.data = TrainingData("odd", CLASSES, (0.5,), (0.2,), (1, 11, 9))
+    images = torch.randint(256, (3, 1, 11, 9), dtype=torch.uint8)
+    assert largest_difference(network, to_torchscript(network).run, [images]) < 1e-5
 
 
 @pytest.mark.parametrize("target", ["onnx", "torch"])

@@ -34,8 +34,9 @@ def some_network(space: SearchSpace, seed: int, num_cells: int) -> Network:
     return network.eval()
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
-def test_any_cell_computes_the_same(space: SearchSpace) -> None:
+@pytest.mark.parametrize("name", ["darts_free", "nasbench201"])
+def test_any_cell_computes_the_same(name: str) -> None:
+    space = SPACES[name]
     images = torch.randint(256, (4, 2, 11, 9), dtype=torch.uint8)
     text = ""
     for seed in range(3):
