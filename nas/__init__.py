@@ -1,11 +1,13 @@
 """Architecture search with a complexity dial."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cells.genotype import Genotype
     from cells.network import Network
+    from nas.export.predict import Prediction
     from nas.selection.front import Front
 
 # Imported where they are used: importing `nas` should not import torch.
@@ -16,6 +18,17 @@ def load(path: str | Path) -> "Network":
     from nas.export.safetensors import load
 
     return load(path)
+
+
+def predict(model: str | Path, paths: Sequence[str | Path]) -> "Iterator[Prediction]":
+    """Classifies images in files, folders or globs with a network: see `nas.export.predict`.
+
+    for found in nas.predict("model.safetensors", ["photos"]):
+        print(found.path, found.class_name)
+    """
+    from nas.export.predict import predict
+
+    return predict(model, paths)
 
 
 def within(run: str | Path, **bounds: float) -> "Genotype":

@@ -9,6 +9,8 @@ from nas.runtime.commandline import run_script
 VERBS = {
     "front": "list the front of a search, or ask it for a cell by λ or budget",
     "family": "retrain several cells of a front",
+    "predict": "classify images with a trained network",
+    "export": "write a trained network as ONNX or for torch alone",
     "draw": "draw cells",
     "generate": "write the network at a λ, of a search in the space mlp",
     "prune": "prune such a network",

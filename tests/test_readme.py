@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import nas.retraining.family
 import nas.retraining.run
@@ -55,6 +56,8 @@ def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     mlp = WeightConfig(data="digits", layers=("32",), epochs=1, grid=3, draws=1, device="cpu")
     search(mlp, folder / "runs" / "mlp")
     search(replace(mlp, weights="point", val_fraction=0.2), folder / "runs" / "decay")
+    (folder / "photos").mkdir()
+    Image.new("L", (8, 8)).save(folder / "photos" / "black.png")
     return folder
 
 
@@ -76,6 +79,8 @@ def test_command(
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
     if "lottery" in args:
         args[args.index("--epochs") + 1] = "1"
+    if "export" in args:  # the others are exported in tests of their own, as they take longer
+        args[args.index("--to") + 1] = "source"
     started: list[Any] = []
     monkeypatch.setattr(nas.run, "search", lambda config, *_, **__: started.append(config))
 
@@ -105,9 +110,11 @@ def test_command(
     elif args[0] == "retrain.py" or args[2] == "family":
         assert isinstance(started[0], RetrainConfig)
         assert read_genotype(started[0].genotype)
-    elif args[2] in ("draw", "generate", "prune", "lottery", "tune"):
+    elif args[2] in ("draw", "export", "generate", "prune", "lottery", "tune"):
         assert {path for path in place.rglob("*") if path.is_file()} - before
-    assert "error" not in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "error" not in printed.err
+    assert args[0] != "-m" or args[2] != "predict" or "photos/black.png\t" in printed.out
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)

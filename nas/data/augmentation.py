@@ -24,7 +24,7 @@ class Augmentation(Settings):
 
 
 @lru_cache(maxsize=16)
-def _scale_and_shift(
+def scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The two (channels, 1, 1) constants that normalise bytes; kept, as a copy to a GPU waits."""
@@ -43,7 +43,7 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     Returns:
         float32 (batch, channels, height, width) in channels-last memory.
     """
-    scale, shift = _scale_and_shift(mean, std, images.device)
+    scale, shift = scale_and_shift(mean, std, images.device)
     return images.to(torch.float32, memory_format=torch.channels_last).mul_(scale).add_(shift)
 
 

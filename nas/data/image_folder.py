@@ -1,8 +1,9 @@
 """Folders of images: which files there are, and their pixels."""
 
+import glob
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,52 @@ def list_files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     return files
 
 
+def find_images(paths: Sequence[str | Path]) -> list[Path]:
+    """Lists the files that paths name: files, folders with all that is below them, and globs.
+
+    Hidden files and folders are left out, unless they are named. What is named twice counts once.
+    A file need not exist.
+
+    Raises:
+        InputError: if there is no path, or no file in a folder or behind a glob.
+    """
+    if not paths:
+        raise InputError("no image is named: name files, folders or globs")
+    files: dict[str, Path] = {}
+    for path in map(str, paths):
+        is_glob = not os.path.lexists(path) and any(sign in path for sign in "*?[")
+        named = sorted(glob.glob(path, recursive=True)) if is_glob else [path]
+        found = [file for each in named for file in _files_below(Path(each), ())]
+        if not found:
+            raise InputError(f"no image in {path!r}: name files, folders or globs")
+        for file in found:
+            files.setdefault(os.path.join(os.path.realpath(file.parent), file.name), file)
+    return list(files.values())
+
+
+def _files_below(path: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Yields a file itself, or a folder's visible files; links to folders above are left out."""
+    if not os.path.isdir(path):
+        yield path
+    elif (folder := os.path.realpath(path)) not in above:
+        for item in visible(path):
+            yield from _files_below(item, (*above, folder))
+
+
+def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray[Any, Any]:
+    """Decodes one file to bytes (channels, height, width), as `decode_all` does for training.
+
+    An image of another size is resized without regard to its aspect. For 1 channel a coloured one
+    becomes grey, for 3 a grey one fills them all.
+
+    Raises:
+        InputError: as `decode_all`, for the file alone.
+    """
+    image = _read(file)
+    pixels = _pixels(image.convert("L") if channels == 1 else image, (width, height))
+    return np.broadcast_to(pixels.transpose(2, 0, 1), (channels, height, width))
+
+
 def decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any, Any]:
     """Decodes files to bytes (n, channels, height, width), 1 channel if all are grey, else 3.
 
@@ -51,7 +98,8 @@ def decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any,
         InputError: for a file that is damaged, not of `FORMATS`, or no regular file; more than 8
             bits per channel; far more pixels than bytes; or images of different sizes.
     """
-    images = [_decode(file, image_size) for file in files]
+    size = None if image_size is None else (image_size, image_size)
+    images = [_pixels(_read(file), size) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape[:2] != images[0].shape[:2]:
             (height, width), (first_height, first_width) = image.shape[:2], images[0].shape[:2]
@@ -66,24 +114,28 @@ def decode_all(files: Sequence[Path], image_size: int | None) -> np.ndarray[Any,
     return stacked
 
 
-def _decode(file: Path, image_size: int | None) -> np.ndarray[Any, Any]:
-    """Decodes one file to bytes (height, width, 1 if grey else 3)."""
+def _pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray[Any, Any]:
+    """Returns the bytes (height, width, 1 if grey else 3), resized to (width, height) if given."""
+    if size is not None:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def _read(file: Path) -> Image.Image:
+    """Decodes one file to an image in grey or RGB."""
     try:
         with open_regular(file) as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters of a damaged file is told in one line
             # Named formats only: by its content, Pillow would hand a file to Ghostscript as well.
             with Image.open(opened, formats=FORMATS) as image:
                 _check_header(image, os.fstat(opened.fileno()).st_size)
-                decoded = _flatten(ImageOps.exif_transpose(image))
+                return _flatten(ImageOps.exif_transpose(image))
     except InputError:
         raise
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
         raise InputError(
             f"cannot read the image {str(file)!r} ({first_line(error)}): repair or remove it"
         ) from error
-    if image_size is not None:
-        decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(decoded).reshape(decoded.height, decoded.width, -1)
 
 
 def _check_header(image: Image.Image, num_bytes: int) -> None:

@@ -1,0 +1,45 @@
+"""Writes a trained network for other runtimes: python -m nas export MODEL --to FORM."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.export.deploy import TARGETS, export
+from nas.runtime.commandline import Parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Exports a network and tells what it is worth there.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    parser = Parser(
+        prog="python -m nas export",
+        description="Write a trained network in a form that takes uint8 images (batch, channels, "
+        "height, width) and gives probabilities (batch, classes). It is checked beside the "
+        "original before anything is written.",
+    )
+    parser.add_argument("model", type=Path, help="model.safetensors of a retraining")
+    parser.add_argument(
+        "--to", required=True, metavar="FORM",
+        help=f"{', '.join(TARGETS)}; torch is for torch.export.load; torchscript, for "
+        "torch.jit.load, is deprecated in torch; source is Python that imports torch alone and "
+        "reads the weights from the model; onnx wants pip install 'lambda-nas[export]'",
+    )  # fmt: skip
+    suffixes = ", ".join(suffix for suffix, _ in TARGETS.values())
+    parser.add_argument(
+        "--out", type=Path,
+        help=f"new file; default: the model's path with the suffix {suffixes}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", nargs="+", default=(), metavar="PATH",
+        help="files, folders or globs to check with; default: 16 images of random bytes",
+    )  # fmt: skip
+    given = parser.parse_args(args)
+    done = export(given.model, given.to, given.out, given.images)
+    used = "the images given" if given.images else "16 images of random bytes, always the same"
+    print(f"largest difference of a probability: {done.difference:.1e}")
+    print(f"  on {used}, in batches of 1 and 16")
+    print(f"one image: {done.latency:.3g} ms in this runtime, on this machine")
+    print(f"{done.params:,} parameters, {done.flops:,} multiply–adds")
+    print(f"{done.num_bytes:,} bytes in {done.path}")
