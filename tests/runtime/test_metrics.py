@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,23 @@ from nas.runtime.metrics import Average, MetricsLog, accuracy
 
 def refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
+
+
+@pytest.mark.parametrize("room", [0, 7])
+def test_no_part_of_a_row_stays_where_the_disk_is_full(room: int, tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append({"step": 1})
+    before = log.path.read_bytes()
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, former[1]))
+    try:
+        with pytest.raises(OSError, match=r"metrics\.jsonl"):
+            log.append({"step": 2, "loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert log.path.read_bytes() == before
+    log.append({"step": 2})
+    assert log.read() == [{"step": 1}, {"step": 2}]
 
 
 def test_rows_are_strict_json_lines_with_null_for_what_json_lacks(tmp_path: Path) -> None:
