@@ -1,4 +1,6 @@
-"""Fuzzing that is guided by the code's branches, over the readers of texts. It needs `pip install atheris`.
+"""Fuzzing that is guided by the branches of the code, over the readers of texts.
+
+It needs `pip install atheris`.
 
     PYTHONPATH=. python tests/campaign/guided.py -atheris_runs=1000000 CORPUS
 
