@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cells.errors import InputError, unknown
 from cells.input_files import open_regular
@@ -132,6 +132,11 @@ def _read(file: Path) -> Image.Image:
                 return _flatten(ImageOps.exif_transpose(image))
     except InputError:
         raise
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise InputError(
+            f"cannot read the image {str(file)!r} (none of {known}): repair or remove it"
+        ) from None
     except Exception as error:  # a damaged file makes Pillow's plugins raise almost anything
         raise InputError(
             f"cannot read the image {str(file)!r} ({first_line(error)}): repair or remove it"

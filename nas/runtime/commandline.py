@@ -11,6 +11,7 @@ import signal
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -213,11 +214,17 @@ def run_script(main: Callable[[], None]) -> None:
     the one that notices first. What cannot be printed stops nothing (see `nas.runtime.output`);
     where it was not the reader who left, the exit code is 2 in the end.
     """
-    with lasting_output() as out:
+    with lasting_output() as out, warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
         _run(main)
         out.flush()
         if out.lost is not None and out.lost.errno != errno.EPIPE:
             _leave(f"standard output: {describe(out.lost)}")
+
+
+def _warn(message: Warning | str, *where: Any) -> None:
+    """Tells a warning on one line, without the place in the program that gives it."""
+    print("warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _run(main: Callable[[], None]) -> None:

@@ -61,7 +61,7 @@ def test_other_formats_are_not(kind: str, tmp_path: Path) -> None:
 
 
 def test_postscript_is_not_interpreted(tmp_path: Path) -> None:
-    assert "cannot identify" in refusal(tmp_path, POSTSCRIPT)
+    assert "none of PNG" in refusal(tmp_path, POSTSCRIPT)
 
 
 def test_what_shines_through_is_white(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,7 +156,19 @@ def test_the_first_to_notice_a_lost_process_tells_it(
         assert capsys.readouterr() == ("", line)
 
 
-def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("went back\nto another", stacklevel=1)
+
+    shown = warnings.showwarning
+    run_script(main)
+    assert warnings.showwarning is shown
+    assert capsys.readouterr().err == "warning: went back to another\n"
+
+
+def test_run_script_leaves_with_a_line_on_ctrl_c_and_loudly_on_faults(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupt() -> None:
@@ -170,7 +183,7 @@ def test_run_script_leaves_quietly_on_ctrl_c_and_loudly_on_faults(
     with pytest.raises(SystemExit) as leaving:
         run_script(interrupt)
     assert leaving.value.code == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.startswith("error: stopped by SIGINT; what was saved is whole")
     with pytest.raises(SystemExit) as leaving:
         run_script(stopped)
     assert leaving.value.code == 128 + 15
