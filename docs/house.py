@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = (
     "search retrain experiments bench",
     "nas",
-    "nas.run",
     "nas.commands",
+    "nas.run",
     "nas.retraining",
     "nas.cell_search",
     "nas.weight_search",

@@ -12,6 +12,7 @@ VERBS = {
     "predict": "classify images with a trained network",
     "export": "write a trained network as ONNX or for torch alone",
     "draw": "draw cells",
+    "doctor": "tell versions, device and data, and try a small search",
     "generate": "write the network at a λ, of a search in the space mlp",
     "prune": "prune such a network",
     "tune": "find the λ that validates best, of such a search",

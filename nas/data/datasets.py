@@ -116,6 +116,13 @@ def load_data(
     raise unknown("data set", source, ["digits", *TORCHVISION])
 
 
+def is_here(name: str, root: Path) -> bool:
+    """Tells whether a data set of `TORCHVISION` lies in the folder of named data sets, `root`."""
+    return (root / TORCHVISION[name][1]).is_dir() or (
+        name == "cifar10" and (root / "cifar10.npz").exists()
+    )
+
+
 def _load_digits(split_seed: int) -> ImageData:
     """Reads scikit-learn's 1797 digits, whose pixels count 0 … 16 dots of a 4x4 raster."""
     from sklearn.datasets import load_digits
