@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from cells.errors import InputError
@@ -23,15 +24,19 @@ from nas.data.image_folder import decode_all
 from nas.export.safetensors import load
 from nas.objective.costs import read_latencies
 from nas.reports.report import read_rows
+from nas.reports.retrained import read_retrained
 from nas.retraining.config import read_retraining
 from nas.retraining.job import read_state
 from nas.run import any_config, read_any_run
 from nas.runtime.files import read_config
+from nas.runtime.manifest import note_resume
 from nas.runtime.metrics import MetricsLog
+from nas.runtime.processes import Processes
 from nas.weight_search.networks import Generated
 
 RUNS = Path(__file__).parents[1] / "golden" / "runs"
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+ALONE = Processes(0, 1, torch.device("cpu"))
 DARTS_CC = (
     "[[[0, 7], [7, 7, 7], [1, 7, 2, 7], [7, 7, 7, 7, 7]], "
     "[[3, 4], [5, 6, 0], [7, 7, 7, 7], [1, 2, 3, 4, 5]]]"
@@ -115,6 +120,16 @@ def _readers() -> dict[str, Reader]:
             "metrics.jsonl",
             (RUNS / "nasbench201" / "metrics.jsonl").read_bytes(),
             lambda path: MetricsLog(path).read(),
+        ),
+        "manifest.json": Reader(
+            "manifest.json",
+            b'{"exact": true, "surroundings": [{"from": "step 0", "torch": "2.15.0"}]}',
+            lambda path: note_resume(path.parent, "step 1", ALONE),
+        ),
+        "retrained.csv": Reader(
+            "retrained.csv",
+            b"file,mean,std\ngenotypes/00-0123456789.json,0.98,0.01\ngenotypes/01.json,0.97,\n",
+            lambda path: read_retrained(path.parent),
         ),
         "latencies": Reader(
             "phone.csv",
