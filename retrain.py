@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import parse, run_script, take, take_timeout
+from nas.runtime.signals import held_back
 
 USAGE = """usage: python retrain.py [PRESET] --genotype FILE [--option value …]
        python retrain.py --resume runs/x    go on with an interrupted retraining
@@ -18,15 +19,16 @@ Options: python retrain.py digits --help"""
 
 def command() -> None:
     """Runs one retraining from the command line."""
-    # Here, as these take seconds, in which signals are heeded already.
-    from nas.retraining.config import (
-        PRESETS,
-        RetrainConfig,
-        choose_preset,
-        fine_tuning,
-        read_retraining,
-    )
-    from nas.retraining.run import retrain
+    # Here, as these take seconds, in which signals are caught already.
+    with held_back():
+        from nas.retraining.config import (
+            PRESETS,
+            RetrainConfig,
+            choose_preset,
+            fine_tuning,
+            read_retraining,
+        )
+        from nas.retraining.run import retrain
 
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):

@@ -7,6 +7,7 @@ from cells.errors import InputError, unknown
 from nas.runtime.commandline import parse, run_script, take, take_timeout
 from nas.runtime.files import read_config
 from nas.runtime.owner import owning
+from nas.runtime.signals import held_back
 
 USAGE = """usage: python search.py PRESET [--option value …]        a new search
        python search.py --config runs/x/config.json    the same search once more
@@ -20,18 +21,19 @@ Options: python search.py digits --help"""
 
 def command() -> None:
     """Runs one search from the command line."""
-    # Here, as these take seconds, in which signals are heeded already.
-    from nas.cell_search.presets import METHODS
-    from nas.run import (
-        ALL_PRESETS,
-        AnyConfig,
-        any_config,
-        kind_of,
-        read_any_run,
-        require_same_run,
-        search,
-    )
-    from nas.runtime.run_folder import read_run_config
+    # Here, as these take seconds, in which signals are caught already.
+    with held_back():
+        from nas.cell_search.presets import METHODS
+        from nas.run import (
+            ALL_PRESETS,
+            AnyConfig,
+            any_config,
+            kind_of,
+            read_any_run,
+            require_same_run,
+            search,
+        )
+        from nas.runtime.run_folder import read_run_config
 
     args = sys.argv[1:]
     resume, path, out, method = (

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from cells.errors import unknown
 from nas.runtime.commandline import run_script
+from nas.runtime.signals import held_back
 
 VERBS = {
     "front": "list the front of a search, or ask it for a cell by λ or budget",
@@ -29,7 +30,9 @@ def command() -> None:
         return
     if verb not in VERBS:
         raise unknown("command", verb, VERBS)
-    import_module(f"nas.commands.{verb}").command(args)  # imports what it needs, and no more
+    with held_back():
+        module = import_module(f"nas.commands.{verb}")  # imports what it needs, and no more
+    module.command(args)
 
 
 def main() -> None:

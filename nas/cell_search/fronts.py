@@ -105,7 +105,7 @@ def load_front(run: str | Path) -> Front:
     if not {"config", "tables", "hypernet"} <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a search for cells: name the run of one")
     with form.from_checkpoint(path):
-        config = config_from_dict(form.mapping(state["config"], "config"))
+        config = config_from_dict(form.plain(state["config"], "config"))
         check_state(state, config)
         tables = tables_from_state(state["tables"])
         outputs = tables["params"].table.numel() if "params" in tables else 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas.runtime.commandline import Parser
+from nas.runtime.signals import held_back
 
 
 def command(args: Sequence[str]) -> None:
@@ -30,11 +31,12 @@ def command(args: Sequence[str]) -> None:
     )
     given = parser.parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
-    from nas.cell_search.config import SearchConfig
-    from nas.data.datasets import TORCHVISION, is_here
-    from nas.run import search
-    from nas.runtime.manifest import surroundings
-    from nas.runtime.processes import has_bfloat16, start_processes, stop_processes
+    with held_back():
+        from nas.cell_search.config import SearchConfig
+        from nas.data.datasets import TORCHVISION, is_here
+        from nas.run import search
+        from nas.runtime.manifest import surroundings
+        from nas.runtime.processes import has_bfloat16, start_processes, stop_processes
 
     config = SearchConfig(
         space="nasbench201", channels=4, num_cells=1, epochs=1, batch_size=128, grid=3,

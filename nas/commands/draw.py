@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import Parser
+from nas.runtime.signals import held_back
 
 
 def command(args: Sequence[str]) -> None:
@@ -26,8 +27,9 @@ def command(args: Sequence[str]) -> None:
     )
     given = parser.parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
-    from cells.notation import read_genotype
-    from nas.reports.cell_graph import draw_genotype
+    with held_back():
+        from cells.notation import read_genotype
+        from nas.reports.cell_graph import draw_genotype
 
     source: str = given.source
     if os.path.isdir(source):

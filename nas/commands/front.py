@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import Parser
+from nas.runtime.signals import held_back
 
 
 def command(args: Sequence[str]) -> None:
@@ -25,9 +26,10 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="write the genotype to this new file")
     given = parser.parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
-    from nas.architecture.budgets import parse_bound
-    from nas.commands.answers import at_lam, list_front, within_budget
-    from nas.reports.report import read_rows
+    with held_back():
+        from nas.architecture.budgets import parse_bound
+        from nas.commands.answers import at_lam, list_front, within_budget
+        from nas.reports.report import read_rows
 
     run: Path = given.run
     if given.lam is None and given.at_most is None:

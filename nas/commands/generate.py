@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.runtime.commandline import Parser
+from nas.runtime.signals import held_back
 
 
 def command(args: Sequence[str]) -> None:
@@ -20,7 +21,8 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="file (default RUN/network-LAM.safetensors)")
     given = parser.parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
-    from nas.weight_search.networks import Generated
+    with held_back():
+        from nas.weight_search.networks import Generated
 
     generated = Generated.load(given.run)
     if not 0 <= given.seed_number < generated.config.runs:

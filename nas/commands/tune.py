@@ -6,6 +6,7 @@ from pathlib import Path
 from cells.errors import InputError
 from cells.output_files import draft_of, replace_synced
 from nas.runtime.commandline import Parser
+from nas.runtime.signals import held_back
 
 
 def command(args: Sequence[str]) -> None:
@@ -22,9 +23,10 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
     given = parser.parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
-    from nas.runtime.files import write_csv
-    from nas.weight_search.networks import Generated
-    from nas.weight_search.tuning import describe, tune, tuned_rows
+    with held_back():
+        from nas.runtime.files import write_csv
+        from nas.weight_search.networks import Generated
+        from nas.weight_search.tuning import describe, tune, tuned_rows
 
     out: Path = given.out or given.run / "tuned"
     if out.exists():  # before any work is done

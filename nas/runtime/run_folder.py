@@ -7,7 +7,7 @@ from typing import Any
 from cells.errors import InputError
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, CONFIG, read_config
-from nas.runtime.form import from_checkpoint, mapping
+from nas.runtime.form import from_checkpoint, plain
 from nas.runtime.settings import require_same
 
 
@@ -64,5 +64,5 @@ def require_state(
     if not keys <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a search")
     with from_checkpoint(path):
-        found = mapping(state["config"], "config")
+        found = plain(state["config"], "config")
     require_same(config.to_dict(), read(found).to_dict(), path)

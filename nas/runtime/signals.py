@@ -72,6 +72,35 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Lets the block end before a signal is heeded, as for imports: half of one breaks others.
+
+    A second signal is not held back.
+    """
+    waiting: list[int] = []
+    former = {number: signal.getsignal(number) for number in _heeded()}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+        if len(waiting) > 1:
+            restore()
+            signal.raise_signal(number)
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    for number in former:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        restore()
+    if waiting:
+        signal.raise_signal(waiting[0])
+
+
 class StopSignal:
     """Turns SIGINT, SIGTERM and SIGHUP into a flag, so that a run can save before it leaves.
 

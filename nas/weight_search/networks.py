@@ -65,7 +65,7 @@ class Generated:
         path = Path(run) / CHECKPOINT
         state = checkpoint.load(path)
         with form.from_checkpoint(path):
-            values = form.mapping(state.get("config"), "config")
+            values = form.plain(state.get("config"), "config")
             if values.get("space") != MLP:
                 raise InputError(f"{path} is not the checkpoint of a search in the space {MLP}")
             config = read_settings(WeightConfig, values)

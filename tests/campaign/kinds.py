@@ -126,8 +126,10 @@ def record(work: Path) -> dict[str, Any]:
         if path.suffix == ".pt":
             found[name] = _plain(checkpoint.load(path))
         elif path.name == "metrics.jsonl":
-            found[name] = [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
-            steps = [row["step"] for row in found[name]]
+            rows = [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+            # Networks that take turns write in another order when they go on.
+            found[name] = sorted(rows, key=lambda row: row["step"])
+            steps = [row["step"] for row in rows]
             assert len({*steps}) == len(steps), f"{name} has {steps}"
         elif path.name == "result.json":
             found[name] = _untimed(json.loads(path.read_text()))

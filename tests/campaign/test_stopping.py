@@ -46,6 +46,7 @@ def test_a_signal_at_any_moment(name: str, trials: Trials) -> None:
         stopping = [number for number in numbers if number in STOPPING]
         differ = differences(record(work), plain.record) if ended.status <= 0 else []
         if ended.status == 0:
+            assert not [*work.rglob(".*.tmp")], what
             assert not stopping or not at_event, f"not heeded: {what}"
             assert not [file for file in differ if not drawn or not _picture(file)], what
         elif ended.status < 0:  # behind its last line
@@ -58,7 +59,6 @@ def test_a_signal_at_any_moment(name: str, trials: Trials) -> None:
             assert ended.status - 128 in stopping, what
             told = ("stopped at ", "error: stopped by ")
             assert len([line for line in ended.output.splitlines() if line.startswith(told)]) == 1
-        assert not [*work.rglob(".*.tmp")], what
         readable(work)
         trials.finish(name, work, what)
 

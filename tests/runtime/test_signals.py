@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nas.runtime.commandline import run_script
-from nas.runtime.signals import STOPPING, Interrupted, Stopped, StopSignal, interruptible
+from nas.runtime.signals import STOPPING, Interrupted, Stopped, StopSignal, held_back, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,23 @@ def test_a_second_one_does_not_disturb_the_last_line(
     with pytest.raises(SystemExit) as leaving:
         run_script(stopped)
     assert leaving.value.code == 128 + signal.SIGTERM and len(lines) == 1
+
+
+def test_a_signal_waits_for_the_end_of_a_block_and_a_second_does_not() -> None:
+    reached = []
+    with pytest.raises(Interrupted) as caught, interruptible():
+        with held_back():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("the end")
+        reached.append("too far")
+    assert caught.value.received == signal.SIGTERM and reached == ["the end"]
+    with pytest.raises(Interrupted) as caught, interruptible(), held_back():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        reached.append("too far")
+    assert reached == ["the end"]
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
