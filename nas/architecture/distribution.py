@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cells.errors import InputError
 from cells.space import SearchSpace
 from nas.architecture.relaxations import Relaxation, Relaxed
 
@@ -105,8 +106,16 @@ def draw_cells(log_probs: Tensor, count: int, generator: torch.Generator) -> Ten
 
     Returns:
         (count, edges) int64, on the CPU.
+
+    Raises:
+        InputError: if a probability is no number.
     """
     lams, edges, ops = log_probs.shape
+    if bool(log_probs.isnan().any()):
+        raise InputError(
+            "the probabilities of operations are not finite any more: go on from what was saved "
+            "before with a lower --arch-lr, in a new run"
+        )
     member = torch.randint(lams, (count,), generator=generator)
     probs = log_probs.detach().cpu().double().exp()[member].reshape(-1, ops)
     return torch.multinomial(probs, 1, generator=generator).reshape(count, edges)

@@ -171,7 +171,9 @@ class DirichletDraw(Relaxation):
     def kl(self, log_probs: Tensor, logits: Tensor) -> Tensor:
         concentration = self._concentration(logits)
         flat = Dirichlet(torch.ones_like(concentration))
-        kl: Tensor = kl_divergence(Dirichlet(concentration), flat)
+        # What is no number is told with the loss, not here.
+        found = Dirichlet(concentration, validate_args=False)
+        kl: Tensor = kl_divergence(found, flat)
         return kl.sum(dim=-1)
 
     def noise(self, num_edges: int, num_ops: int, batch: int, generator: torch.Generator) -> Tensor:
@@ -180,6 +182,8 @@ class DirichletDraw(Relaxation):
 
     def __call__(self, logits: Tensor, noise: Tensor | None, temperature: float) -> Relaxed:
         assert noise is not None
+        if not bool(logits.isfinite().all()):
+            return Relaxed(logits * math.nan, None)
         # torch.distributions takes no generator: the global one draws, and is then put back.
         with torch.random.fork_rng(devices=[logits.device] if logits.is_cuda else []):
             torch.manual_seed(int(noise))

@@ -104,6 +104,7 @@ class Searcher(Search):
         stage = self.problem.schedule.stage(self.step)
         if stage != self.stage:
             log_probs = self.front().log_probs(self.problem.lam_range.grid(self.config.grid))
+            self.check_finite(log_probs.exp().sum(), ())
             count = self.config.keep_ops[stage - 1]
             self._enter(stage, remaining_ops(log_probs, self.problem.skeleton.space.none, count))
         super().advance()

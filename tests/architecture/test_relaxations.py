@@ -235,3 +235,13 @@ def test_temperature_schedules(schedule, values) -> None:
 def test_schedules_are_exact_at_both_ends(schedule) -> None:
     assert SCHEDULES[schedule](0.0, 2.7, 0.03) == 2.7
     assert SCHEDULES[schedule](1.0, 2.7, 0.03) == 0.03
+
+
+def test_a_dirichlet_of_what_is_no_number_is_none() -> None:
+    relaxation = RELAXATIONS["dirichlet"]()
+    logits = torch.zeros(3, 4)
+    logits[1, 2] = math.nan
+    noise = relaxation.noise(3, 4, 1, torch.Generator())
+    assert not relaxation(logits, noise, 1.0).weights.isfinite().all()
+    raw, log_probs = logits, relaxation.log_probs(logits)
+    assert not relaxation.kl(log_probs, raw).isfinite().all()

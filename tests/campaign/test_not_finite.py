@@ -31,7 +31,9 @@ def test_no_number_that_is_none_is_ever_saved(name: str, trials: Trials) -> None
         if ended.status == 0:  # a stage has left behind what was spoilt before it was used
             assert not differences(record(work), trials.undisturbed(name).record), what
             continue
-        (line,) = (line for line in ended.output.splitlines() if line.startswith("error: "))
+        lines = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, what
+        (line,) = lines
         assert ended.status == 2, what
         assert "finite" in line or "became" in line, what
         readable(work)
