@@ -43,6 +43,16 @@ def data_file(data_root: Path) -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A script that ends leaves signals ignored; here the process goes on."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    former = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
 class Killed(Exception):
     """Ends a run at once, without a word, as a kill does."""
 

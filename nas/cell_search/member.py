@@ -40,6 +40,7 @@ def finish(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # also where the parent ignores it
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is something to save
     threading.Thread(target=watch, daemon=True).start()
     finish(Path(sys.argv[1]))

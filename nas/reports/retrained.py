@@ -25,7 +25,7 @@ def read_retrained(run: Path) -> dict[str, Retrained]:
         InputError: if the table is damaged.
     """
     path, found = run / RETRAINED, {}
-    if path.is_file():
+    if path.exists():
         names, lines = read_table(path)
         if not {"file", "mean", "std"} <= {*names}:
             raise InputError(f"{path} has no columns file, mean, std: retrain the family again")
