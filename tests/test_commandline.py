@@ -16,6 +16,7 @@ import torch
 
 import search
 from cells.errors import InputError
+from nas import run as runs
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.presets import PRESETS
 from nas.retraining.config import RetrainConfig
@@ -235,7 +236,7 @@ def test_bad_commands_get_one_line(refusal, args, message) -> None:
 
 def test_a_users_own_options_have_the_last_word_over_a_methods(monkeypatch, here) -> None:
     started: list[Any] = []
-    monkeypatch.setattr("nas.run.search", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr(runs, "search", lambda config, *_, **__: started.append(config))
     own = ["--relax", "gumbel", "--lam-high", "3", "--bounds", "params=9k", "flops=1M"]
     run(monkeypatch, "digits", "--method", "rc-darts", *own)
     (config,) = started

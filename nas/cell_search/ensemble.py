@@ -92,7 +92,7 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
         deadline = time.monotonic() + LEAVING
         with StopSignal() as stop:
             while stop.received is None and any(process.poll() is None for process in started):
-                if not all(map(_rests, started)):
+                if not all(map(is_at_rest, started)):
                     deadline = time.monotonic() + LEAVING
                 elif time.monotonic() > deadline:
                     break
@@ -103,12 +103,12 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
         for process in started:
             assert process.stdin is not None
             process.stdin.close()
-            if _rests(process):
+            if is_at_rest(process):
                 process.kill()  # it cannot hear that it is to leave
             process.wait()
 
 
-def _rests(process: subprocess.Popen[bytes]) -> bool:
+def is_at_rest(process: subprocess.Popen[bytes]) -> bool:
     """Tells whether a process has ended, or, where the system can say it, is stopped (SIGSTOP)."""
     if process.poll() is not None or not hasattr(os, "waitid"):
         return process.poll() is not None

@@ -34,7 +34,7 @@ class Training(ABC):
         step: finished steps.
         seconds: spent so far.
         averages: means of the present epoch, by name.
-        fingerprint: of the data, see `nas.data.fingerprint`.
+        fingerprint: of the data, see `nas.runtime.fingerprint`.
     """
 
     look_every = 1

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nas.cell_search.ensemble import _rests
+from nas.cell_search.ensemble import is_at_rest
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell of stopped ones")
@@ -17,8 +17,8 @@ def test_a_process_rests_while_it_is_stopped_and_when_it_has_ended() -> None:
             (signal.SIGSTOP, True), (signal.SIGCONT, False),
             (signal.SIGSTOP, True), (signal.SIGKILL, True),
         ):  # fmt: skip
-            assert _rests(process) != rests or number == signal.SIGKILL
+            assert is_at_rest(process) != rests or number == signal.SIGKILL
             process.send_signal(number)
-            while _rests(process) != rests:
+            while is_at_rest(process) != rests:
                 time.sleep(0.01)
         assert process.wait() == -signal.SIGKILL

@@ -1,5 +1,6 @@
 """Signals: saved and left, saved and gone on, left at once; and handlers are put back."""
 
+import builtins
 import os
 import signal
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def test_a_second_one_does_not_disturb_the_last_line(
         raise Stopped(signal.SIGTERM, "step 7", "the same command")
 
     lines: list[object] = []
-    monkeypatch.setattr("builtins.print", lambda line: (send(second), lines.append(line)))
+    monkeypatch.setattr(builtins, "print", lambda line: (send(second), lines.append(line)))
     with pytest.raises(SystemExit) as leaving:
         run_script(stopped)
     assert leaving.value.code == 128 + signal.SIGTERM and len(lines) == 1
