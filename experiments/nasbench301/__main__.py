@@ -52,7 +52,10 @@ def _command() -> None:
         name: [crowd.score([read_genotype(name).choices()])] for name in PUBLISHED
     }
     if args.score:
-        rows |= {path.stem: [crowd.score(cells_on_record(path))] for path in args.score}
+        rows |= {
+            f"{path.parent.name}/{path.stem}": [crowd.score(cells_on_record(path))]
+            for path in args.score
+        }
         print(table(rows))
         return
     found: dict[str, list[FrontScore]] = {}
