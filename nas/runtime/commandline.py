@@ -75,7 +75,7 @@ def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Ki
         for name, *rest in (arg.split("=", 1),)
     ]
     given = vars(parser.parse_args(spelled))
-    return replace(default, **_shorter_warmup(default, given))
+    return replace(default, **shorter_warmup(default, given))
 
 
 def settings_parser(kind: type[Settings], default: Settings, prog: str) -> Parser:
@@ -106,7 +106,7 @@ def settings_parser(kind: type[Settings], default: Settings, prog: str) -> Parse
     return parser
 
 
-def _shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
+def shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
     """Keeps the warm-up's share of a run that is asked to be shorter than it, and says so."""
     long = vars(default).get("warmup_epochs", 0)
     if "warmup_epochs" in given or not 0 < given.get("epochs", math.inf) <= long:
