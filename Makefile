@@ -14,7 +14,7 @@ ifndef RUN
 RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: search test campaign audit format clean
+.PHONY: search test campaign audit completions format clean
 .DELETE_ON_ERROR:
 
 search: .venv/installed
@@ -51,6 +51,9 @@ audit: .venv/installed
 	  if test -e .venv/audit/report; then cat .venv/audit/log .venv/audit/report; exit $$code; fi; \
 	  if test $$code = 0; then tail -n 1 .venv/audit/log; exit 0; fi; \
 	  echo "no index answers for all packages, nothing was audited: $$(tail -n 1 .venv/audit/log)"; exit 1
+
+completions: .venv/installed
+	PYTHONPATH=. $(BIN)/python docs/completions.py
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -1,69 +1,14 @@
 """Trains a discrete network: python retrain.py --genotype runs/x/genotypes/….json --data mnist"""
 
 import sys
-from pathlib import Path
 
-from cells.errors import InputError
-from nas.runtime.commandline import parse, run_script, take, take_timeout
-from nas.runtime.signals import held_back
-
-USAGE = """usage: python retrain.py [PRESET] --genotype FILE [--option value …]
-       python retrain.py --resume runs/x    go on with an interrupted retraining
---at-once N has a GPU train the networks of N seeds side by side (default 1).
---timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
-60; 1800 on several machines).
-PRESET is one of {presets}; by default that of --data, which is by default that
-of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
-Options: python retrain.py digits --help"""
-
-
-def command() -> None:
-    """Runs one retraining from the command line."""
-    # Here, as these take seconds, in which signals are caught already.
-    with held_back():
-        from nas.retraining.config import (
-            PRESETS,
-            RetrainConfig,
-            choose_preset,
-            fine_tuning,
-            read_retraining,
-        )
-        from nas.retraining.run import retrain
-
-    args = sys.argv[1:]
-    if not args or args[0] in ("-h", "--help"):
-        print(USAGE.format(presets=", ".join(PRESETS)))
-        return
-    resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
-    timeout = take_timeout(args)
-    if resume is not None:
-        config = parse(
-            RetrainConfig, read_retraining(Path(resume)), args, "retrain.py --resume RUN"
-        )
-        retrain(config, Path(resume), resume=True, at_once=at_once, timeout=timeout)
-        return
-    name = None if not args or args[0].startswith("-") else args.pop(0)
-    data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
-    preset = choose_preset(name, data, source)
-    if inherit is not None:
-        preset = fine_tuning(preset)
-    config = parse(RetrainConfig, preset, args, "retrain.py")
-    retrain(config, Path(out) if out else None, at_once=at_once, timeout=timeout)
-
-
-def _read_at_once(args: list[str]) -> int:
-    """Takes `--at-once` off a command line; 1 where it is absent."""
-    text = take(args, "--at-once")
-    if text is None:
-        return 1
-    if not text.isdecimal():
-        raise InputError(f"at-once must be an integer of at least 1, got {text!r}")
-    return int(text)
+from nas.commands.retrain import command
+from nas.runtime.commandline import run_script
 
 
 def main() -> None:
     """Entry of the console script."""
-    run_script(command)
+    run_script(lambda: command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def search(
     exact: bool = True,
     state: dict[str, Any] | None = None,
     timeout: float | None = None,
-) -> None:
-    """Runs a search, or the rest of it, and writes its folder.
+) -> Path:
+    """Runs a search, or the rest of it, writes its folder, and returns that.
 
     Args:
         folder: where; made here unless `state` is given.
@@ -97,7 +97,7 @@ def search(
         trial.advance()
 
     run = partial(_search, config, folder, exact, state, timeout)
-    advising(run, config.batch_size, attempt)
+    return advising(run, config.batch_size, attempt)
 
 
 def _search(
@@ -106,7 +106,7 @@ def _search(
     exact: bool,
     state: dict[str, Any] | None,
     timeout: float | None,
-) -> None:
+) -> Path:
     """Does what `search` does, except for telling what fits into memory."""
     kind, processes = kind_of(config), start_processes(config.device, timeout)
     held = ExitStack()
@@ -139,6 +139,7 @@ def _search(
             held.enter_context(owning(path))
         assert path is not None
         kind.complete(searcher, path, state is not None)
+        return path
     except Interrupted as stop:
         if path is None:  # there is nothing yet to go on with
             raise

@@ -190,6 +190,6 @@ def test_resuming_a_finished_run_writes_the_same_report(
     front = (moved / "front.csv").read_bytes()
     (moved / "front.csv").unlink()
     monkeypatch.setattr(sys, "argv", ["search.py", "--resume", str(moved)])
-    script.command()
+    script.command(sys.argv[1:])
     assert "Pareto members" in capsys.readouterr().out
     assert (moved / "front.csv").read_bytes() == front

@@ -1,4 +1,4 @@
-"""What `python -m nas front` says: the front, the cell for a λ, the cell for a budget."""
+"""What `python -m nas ask` says: the front, the cell for a λ, the cell for a budget."""
 
 from collections.abc import Sequence
 from pathlib import Path

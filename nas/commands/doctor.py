@@ -8,8 +8,21 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.signals import held_back
+
+
+def parser() -> Parser:
+    """Returns the options of this command."""
+    parser = Parser(
+        prog=called("doctor"),
+        description="Tell versions, device and data sets that are found, and try a small search.",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    parser.add_argument(
+        "--data-root", help="folder of the named data sets (default: NAS_DATA, data)"
+    )
+    return parser
 
 
 def command(args: Sequence[str]) -> None:
@@ -21,15 +34,7 @@ def command(args: Sequence[str]) -> None:
     Raises:
         InputError: if there is no such device, or the search cannot write its results.
     """
-    parser = Parser(
-        prog="python -m nas doctor",
-        description="Tell versions, device and data sets that are found, and try a small search.",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument(
-        "--data-root", help="folder of the named data sets (default: NAS_DATA, data)"
-    )
-    given = parser.parse_args(args)
+    given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from nas.cell_search.config import SearchConfig

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.signals import held_back
 
 
-def command(args: Sequence[str]) -> None:
-    """Draws a genotype, or a run folder's genotypes.
-
-    Args:
-        args: the command line behind the verb; `--help` explains it.
-    """
-    parser = Parser(prog="python -m nas draw", description="Draw cells.")
+def parser() -> Parser:
+    """Returns the options of this command."""
+    parser = Parser(prog=called("draw"), description="Draw cells.")
     parser.add_argument(
         "source",
         help="genotype JSON, DARTS text, NAS-Bench-201 string, name of a published cell, "
@@ -25,7 +21,16 @@ def command(args: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for the pictures; default: pictures, or RUN/cells"
     )
-    given = parser.parse_args(args)
+    return parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Draws a genotype, or a run folder's genotypes.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from cells.notation import read_genotype

@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.export.deploy import TARGETS, export
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 
 
-def command(args: Sequence[str]) -> None:
-    """Exports a network and tells what it is worth there.
-
-    Args:
-        args: the command line behind the verb; `--help` explains it.
-    """
+def parser() -> Parser:
+    """Returns the options of this command."""
     parser = Parser(
-        prog="python -m nas export",
+        prog=called("export"),
         description="Write a trained network in a form that takes uint8 images (batch, channels, "
         "height, width) and gives probabilities (batch, classes). It is checked beside the "
         "original before anything is written.",
@@ -35,7 +31,16 @@ def command(args: Sequence[str]) -> None:
         "--images", nargs="+", default=(), metavar="PATH",
         help="files, folders or globs to check with; default: 16 images of random bytes",
     )  # fmt: skip
-    given = parser.parse_args(args)
+    return parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Exports a network and tells what it is worth there.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    given = parser().parse_args(args)
     done = export(given.model, given.to, given.out, given.images)
     used = "the images given" if given.images else "16 images of random bytes, always the same"
     print(f"largest difference of a probability: {done.difference:.1e}")

@@ -5,9 +5,23 @@ from pathlib import Path
 
 from cells.errors import InputError
 from nas.retraining.family import retrain_family
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.owner import owning
 from nas.runtime.run_folder import read_run_config
+
+
+def parser() -> Parser:
+    """Returns the options of this command."""
+    parser = Parser(
+        prog=called("family"),
+        description="Retrain cells along a search's front; other options are those of retrain.py.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished search")
+    parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="networks that a GPU trains side by side (default 1)"
+    )
+    return parser
 
 
 def command(args: Sequence[str]) -> None:
@@ -16,16 +30,7 @@ def command(args: Sequence[str]) -> None:
     Args:
         args: the command line behind the verb; `--help` explains it.
     """
-    parser = Parser(
-        prog="python -m nas family",
-        description="Retrain cells along a search's front; other options are those of retrain.py.",
-    )
-    parser.add_argument("run", type=Path, help="folder of a finished search")
-    parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
-    parser.add_argument(
-        "--at-once", type=int, default=1, help="networks that a GPU trains side by side (default 1)"
-    )
-    known, rest = parser.parse_known_args(args)
+    known, rest = parser().parse_known_args(args)
     for name in ("cells", "at_once"):
         if getattr(known, name) < 1:
             option = name.replace("_", "-")

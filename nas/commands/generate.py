@@ -4,8 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.signals import held_back
+
+
+def parser() -> Parser:
+    """Returns the options of this command."""
+    parser = Parser(prog=called("generate"), description="Write the network at a λ.")
+    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
+    parser.add_argument("--lam", type=float, required=True, help="inside the searched range")
+    parser.add_argument("--seed-number", type=int, default=0, help="which of the runs (default 0)")
+    parser.add_argument("--out", type=Path, help="file (default RUN/network-LAM.safetensors)")
+    return parser
 
 
 def command(args: Sequence[str]) -> None:
@@ -14,12 +24,7 @@ def command(args: Sequence[str]) -> None:
     Args:
         args: the command line behind the verb; `--help` explains it.
     """
-    parser = Parser(prog="python -m nas generate", description="Write the network at a λ.")
-    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
-    parser.add_argument("--lam", type=float, required=True, help="inside the searched range")
-    parser.add_argument("--seed-number", type=int, default=0, help="which of the runs (default 0)")
-    parser.add_argument("--out", type=Path, help="file (default RUN/network-LAM.safetensors)")
-    given = parser.parse_args(args)
+    given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from nas.weight_search.networks import Generated

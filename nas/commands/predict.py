@@ -9,17 +9,13 @@ from cells.errors import InputError
 from nas.data.image_folder import find_images
 from nas.export.predict import Prediction, predict_files, training_data
 from nas.export.safetensors import load
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 
 
-def command(args: Sequence[str]) -> None:
-    """Prints class and probability of each image; leaves with 1 if a file could not be read.
-
-    Args:
-        args: the command line behind the verb; `--help` explains it.
-    """
+def parser() -> Parser:
+    """Returns the options of this command."""
     parser = Parser(
-        prog="python -m nas predict",
+        prog=called("predict"),
         description="Classify images. A table on a terminal, else path, class and probability "
         "between tabs.",
     )
@@ -33,7 +29,16 @@ def command(args: Sequence[str]) -> None:
         "--top", type=int, metavar="K",
         help="most probable classes of each image (default 1; with --json all)",
     )  # fmt: skip
-    given = parser.parse_args(args)
+    return parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Prints class and probability of each image; leaves with 1 if a file could not be read.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    given = parser().parse_args(args)
     if given.top is not None and given.top < 1:
         raise InputError(f"--top must be at least 1, got {given.top}")
     network = load(given.model)

@@ -4,21 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import unknown
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.files import write_csv
 from nas.weight_search.evidence import means
 from nas.weight_search.networks import Generated
 from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks
 
 
-def command(args: Sequence[str]) -> None:
-    """Writes accuracy against the share removed, or the pruned network.
-
-    Args:
-        args: the command line behind the verb; `--help` explains it.
-    """
+def parser() -> Parser:
+    """Returns the options of this command."""
     parser = Parser(
-        prog="python -m nas prune",
+        prog=called("prune"),
         description="Accuracy on the test part against the share that is removed.",
     )
     parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
@@ -30,7 +26,16 @@ def command(args: Sequence[str]) -> None:
         help="CSV file, or with --share the network (default RUN/prune-RULE-LAM.csv, or "
         "RUN/pruned-RULE-LAM-SHARE.safetensors)",
     )  # fmt: skip
-    given = parser.parse_args(args)
+    return parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Writes accuracy against the share removed, or the pruned network.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    given = parser().parse_args(args)
     generated = Generated.load(given.run)
     posteriors = generated.at([given.lam])
     if given.by not in RULES:

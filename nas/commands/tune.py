@@ -5,8 +5,19 @@ from pathlib import Path
 
 from cells.errors import InputError
 from cells.output_files import draft_of, replace_synced
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.signals import held_back
+
+
+def parser() -> Parser:
+    """Returns the options of this command."""
+    parser = Parser(
+        prog=called("tune"),
+        description="Find the λ with the least validation loss and write the network at it.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
+    parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
+    return parser
 
 
 def command(args: Sequence[str]) -> None:
@@ -15,13 +26,7 @@ def command(args: Sequence[str]) -> None:
     Args:
         args: the command line behind the verb; `--help` explains it.
     """
-    parser = Parser(
-        prog="python -m nas tune",
-        description="Find the λ with the least validation loss and write the network at it.",
-    )
-    parser.add_argument("run", type=Path, help="folder of a search in the space mlp")
-    parser.add_argument("--out", type=Path, help="folder (default RUN/tuned)")
-    given = parser.parse_args(args)
+    given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from nas.runtime.files import write_csv

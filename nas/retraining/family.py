@@ -17,7 +17,7 @@ from nas.reports.retrained import RETRAINED, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
-from nas.runtime.commandline import parse, take
+from nas.runtime.commandline import called, parse, take
 from nas.runtime.files import read_config, write_csv
 from nas.runtime.settings import FREE
 from nas.runtime.signals import Stopped
@@ -58,7 +58,7 @@ def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | Non
     preset = choose_preset(None, take([*args], "--data"), genotype)
     if take([*args], "--inherit") is not None:
         preset = fine_tuning(preset)
-    config = parse(RetrainConfig, preset, rest, "python -m nas family RUN")
+    config = parse(RetrainConfig, preset, rest, f"{called('family')} RUN")
     if not folder.exists():
         return Job(config, folder)
     former = read_retraining(folder)

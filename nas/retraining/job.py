@@ -47,6 +47,8 @@ class Job(NamedTuple):
     """Where; must not exist unless `resume` is set. None for a free name under runs/."""
     resume: bool = False
     """Whether to go on with the run in `folder`."""
+    genotype: Genotype | None = None
+    """What is trained, if it is at hand; the settings then only name it."""
 
 
 class Retraining:
@@ -81,7 +83,7 @@ class Retraining:
         elif not config.genotype:
             raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
         else:
-            genotype = read_genotype(config.genotype)
+            genotype = job.genotype or read_genotype(config.genotype)
             run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
             config = resolve(config, genotype, run)
         if not job.resume and folder is not None:

@@ -59,7 +59,7 @@ def retrain_each(
         timeout: as `retrain`.
 
     Yields:
-        Each job when it is done, and what `retrain` returns.
+        Each job when it is done, with the folder that it has, and what `retrain` returns.
 
     Raises:
         InputError: as `retrain`, or if `at_once` is less than 1.
@@ -103,7 +103,7 @@ def _retrain_each(
             )
             for retraining, trainer in loop.drive(waiting, at_once):
                 if retraining.test(trainer):
-                    yield retraining.job, retraining.result
+                    yield retraining.job._replace(folder=retraining.folder), retraining.result
     except RuntimeError as error:
         # Several go on with the command that has begun them.
         folder = retrainings[0].folder if len(jobs) == len(retrainings) == 1 else None

@@ -39,6 +39,18 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+def called(verb: str) -> str:
+    """Returns what a command was called on this command line, for help and errors.
+
+    `search.py` where that script runs, `nas search` from the console script, else
+    `python -m nas search`.
+    """
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if name == f"{verb}.py":
+        return name
+    return f"nas {verb}" if name == "nas" else f"python -m nas {verb}"
+
+
 def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Kind:
     """Reads `--setting value` options over default settings; `--help` prints and leaves.
 
@@ -56,6 +68,24 @@ def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Ki
         name = _option(arg.partition("=")[0].removeprefix("--"))
         if arg.startswith("--") and name not in (*options, "--help"):
             raise unknown("option", arg.partition("=")[0], options)
+    parser = settings_parser(kind, default, prog)
+    spelled = [
+        "=".join((_option(name[2:]), *rest)) if arg.startswith("--") else arg
+        for arg in args
+        for name, *rest in (arg.split("=", 1),)
+    ]
+    given = vars(parser.parse_args(spelled))
+    return replace(default, **shorter_warmup(default, given))
+
+
+def settings_parser(kind: type[Settings], default: Settings, prog: str) -> Parser:
+    """Returns a parser with an option for each setting; what is left out is absent in its result.
+
+    Args:
+        kind: class of the settings; the text under each is its help.
+        default: values that the help shows.
+        prog: what the help text calls the program.
+    """
     parser = Parser(
         prog=prog,
         usage=f"{prog} [--option value …]",
@@ -73,16 +103,10 @@ def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Ki
             group.add_argument(_option(name), dest=name, help=text, **_value(types[name]))
         if names == kind.common:
             group.add_argument("--help", action="help", help="Show all options and leave.")
-    spelled = [
-        "=".join((_option(name[2:]), *rest)) if arg.startswith("--") else arg
-        for arg in args
-        for name, *rest in (arg.split("=", 1),)
-    ]
-    given = vars(parser.parse_args(spelled))
-    return replace(default, **_shorter_warmup(default, given))
+    return parser
 
 
-def _shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
+def shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
     """Keeps the warm-up's share of a run that is asked to be shorter than it, and says so."""
     long = vars(default).get("warmup_epochs", 0)
     if "warmup_epochs" in given or not 0 < given.get("epochs", math.inf) <= long:

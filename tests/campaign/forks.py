@@ -90,7 +90,7 @@ def _commands() -> dict[str, Callable[[], None]]:
     from cells.cost import CostTable, cost_table
     from cells.space import SPACES
     from nas.cell_search import problem
-    from nas.commands import draw, family, front, generate, lottery, prune, tune
+    from nas.commands import ask, draw, family, generate, lottery, prune, tune
     from nas.data.datasets import load_data
     from nas.runtime.manifest import revision
 
@@ -109,8 +109,12 @@ def _commands() -> dict[str, Callable[[], None]]:
         unhurried(Skeleton(space, 1, 10, 8, 8, 2, 1, 2))  # the one of `kinds.TINY`
     load_data("digits", Path("."))  # which imports what it needs
     revision()  # of the code that was imported
-    assert all((draw, family, front, generate, lottery, prune, tune))
-    return {"search": search.command, "retrain": retrain.command, "nas": nas.__main__.command}
+    assert all((ask, draw, family, generate, lottery, prune, tune))
+    return {
+        "search": lambda: search.command(sys.argv[1:]),
+        "retrain": lambda: retrain.command(sys.argv[1:]),
+        "nas": nas.__main__.command,
+    }
 
 
 def _without_pictures() -> None:

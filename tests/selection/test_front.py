@@ -308,7 +308,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: object, *args: object) -> s
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "the following arguments are required: run; see python -m nas front --help"),
+        ([], "the following arguments are required: run; see nas ask --help"),
         (["RUN", "--lam", "x"], "argument --lam: invalid float value: 'x'"),
         (["RUN", "--lam"], "argument --lam: expected at least one argument"),
         (["RUN", "--bogus"], "unrecognized arguments: --bogus"),

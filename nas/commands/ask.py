@@ -1,21 +1,19 @@
-"""Asks a finished search for a cell, or lists its front: python -m nas front RUN."""
+"""Asks a search for a cell by λ or budget, or lists its front: python -m nas ask RUN."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.runtime.commandline import Parser
+from nas.runtime.commandline import Parser, called
 from nas.runtime.signals import held_back
 
 
-def command(args: Sequence[str]) -> None:
-    """Lists the front of a search, or tells the cell for a λ or a budget.
-
-    Args:
-        args: the command line behind the verb; `--help` explains it.
-    """
+def parser() -> Parser:
+    """Returns the options of this command."""
     parser = Parser(
-        prog="python -m nas front", description="Ask a search for a cell, or list its front."
+        prog=called("ask"),
+        description="Ask a search for the cell at a λ or within a budget; without either, list its "
+        "front. The former name, front, does the same.",
     )
     parser.add_argument("run", type=Path, help="folder of a search, e.g. runs/digits")
     parser.add_argument("--lam", type=float, nargs="+", help="λ, one per cost of the search")
@@ -24,7 +22,16 @@ def command(args: Sequence[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the genotype, and nothing else")
     parser.add_argument("--out", type=Path, help="write the genotype to this new file")
-    given = parser.parse_args(args)
+    return parser
+
+
+def command(args: Sequence[str]) -> None:
+    """Lists the front of a search, or tells the cell for a λ or a budget.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from nas.architecture.budgets import parse_bound

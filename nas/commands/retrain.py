@@ -1,0 +1,65 @@
+"""Trains a discrete network: python -m nas retrain --genotype runs/x/genotypes/….json"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells.errors import InputError
+from nas.runtime.commandline import called, parse, take, take_timeout
+from nas.runtime.signals import held_back
+
+USAGE = """usage: {prog} [PRESET] --genotype FILE [--option value …]
+       {prog} --resume runs/x    go on with an interrupted retraining
+--at-once N has a GPU train the networks of N seeds side by side (default 1).
+--timeout SECONDS without a sign of life of another process, under torchrun, end this one (default
+60; 1800 on several machines).
+PRESET is one of {presets}; by default that of --data, which is by default that
+of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
+Options: {prog} digits --help"""
+OPTIONS = ("--resume", "--out", "--at-once", "--timeout")
+"""Options beside the settings."""
+
+
+def command(args: Sequence[str]) -> None:
+    """Runs one retraining from the command line.
+
+    Args:
+        args: the command line behind the verb; `--help` explains it.
+    """
+    # Here, as these take seconds, in which signals are caught already.
+    with held_back():
+        from nas.retraining.config import (
+            PRESETS,
+            RetrainConfig,
+            choose_preset,
+            fine_tuning,
+            read_retraining,
+        )
+        from nas.retraining.run import retrain
+
+    args, prog = list(args), called("retrain")
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE.format(prog=prog, presets=", ".join(PRESETS)))
+        return
+    resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
+    timeout = take_timeout(args)
+    if resume is not None:
+        config = parse(RetrainConfig, read_retraining(Path(resume)), args, f"{prog} --resume RUN")
+        retrain(config, Path(resume), resume=True, at_once=at_once, timeout=timeout)
+        return
+    name = None if not args or args[0].startswith("-") else args.pop(0)
+    data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
+    preset = choose_preset(name, data, source)
+    if inherit is not None:
+        preset = fine_tuning(preset)
+    config = parse(RetrainConfig, preset, args, prog)
+    retrain(config, Path(out) if out else None, at_once=at_once, timeout=timeout)
+
+
+def _read_at_once(args: list[str]) -> int:
+    """Takes `--at-once` off a command line; 1 where it is absent."""
+    text = take(args, "--at-once")
+    if text is None:
+        return 1
+    if not text.isdecimal():
+        raise InputError(f"at-once must be an integer of at least 1, got {text!r}")
+    return int(text)
