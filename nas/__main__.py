@@ -9,6 +9,7 @@ from nas.runtime.signals import held_back
 
 VERBS = {
     "front": "list the front of a search, or ask it for a cell by λ or budget",
+    "report": "write the page of a search again",
     "family": "retrain several cells of a front",
     "predict": "classify images with a trained network",
     "export": "write a trained network as ONNX or for torch alone",
