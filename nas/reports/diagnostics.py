@@ -122,8 +122,8 @@ def advise(front: Front, lams: Tensor, found: Diagnostics) -> list[str]:
         rises = int(found.rises[name].sum())
         if rises:
             told.append(
-                f"The cell's {name} rise with λ at {rises} of {len(lams)} λs: --hypernet gibbs with "
-                "--discretise most_probable keeps costs from rising."
+                f"The cell's {name} rise with λ at {rises} of {len(lams)} λs: --hypernet gibbs "
+                "with --discretise most_probable keeps costs from rising."
             )
     if len(lams) > 1 and float(found.parameter_free[0]) > COLLAPSED:
         told.append(
@@ -140,7 +140,9 @@ def advise(front: Front, lams: Tensor, found: Diagnostics) -> list[str]:
     return told
 
 
-def _idle_ends(found: Diagnostics, lams: Tensor, axes: Sequence[int], k: int, name: str) -> list[str]:
+def _idle_ends(
+    found: Diagnostics, lams: Tensor, axes: Sequence[int], k: int, name: str
+) -> list[str]:
     """Tells of the ends of one cost's range at which its λ changes no cell any more."""
     cells = found.choices.reshape(*axes, -1).movedim(k, 0)
     values = lams[:, k].unique().tolist()

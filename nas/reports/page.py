@@ -24,7 +24,9 @@ from nas.runtime.metrics import finite
 from nas.selection.front import Front
 
 PAGE = "report.html"
-SEARCH_SCRIPTS = ("base.js", "plot.js", "cell.js", "front.js", "search.js")
+SEARCH_SCRIPTS = (
+    "base.js", "plot.js", "cell.js", "front.js", "dial.js", "search.js", "steer.js",
+)  # fmt: skip
 
 
 def write_search_page(folder: Path, front: Front, settings: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 from torch import Tensor
@@ -13,15 +12,14 @@ from nas.reports.answer import UNITS, known_cells
 from nas.reports.cell_graph import family_colour
 from nas.reports.diagnostics import advise, diagnose
 from nas.reports.front_plot import COSTS
+from nas.reports.page_bands import CHANCE, bands, read_chance
+from nas.reports.page_curves import panels, thinned
 from nas.reports.page_layout import cell_layout
 from nas.reports.report import FRONT
 from nas.runtime.metrics import MetricsLog
-from nas.runtime.tables import number, read_table
 from nas.selection.front import Front
 from nas.selection.pareto import knee, pareto
 
-CHANCE = "chance.csv"
-"""Random cells of the space, scored as those of the front: their costs and `accuracy`."""
 DISTRIBUTIONS = "distributions.jsonl"
 """What the hypernetwork said after each epoch, at a few λs, in thousandths."""
 METRICS = "metrics.jsonl"
@@ -30,10 +28,6 @@ LAMS, LAMS_OF_SEVERAL = 41, 100
 LAMS_OF_AN_EPOCH = 5
 NUMBERS_OF_EPOCHS = 25_000
 """Probabilities of former epochs on a page, which leaves out epochs beyond."""
-POINTS_OF_A_CURVE = 200
-BANDS = 8
-LEAST_IN_A_BAND = 10
-"""Random cells; fewer make one band, of fewer than two there is none."""
 
 
 def search_document(folder: Path, front: Front, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def search_document(folder: Path, front: Front, settings: Mapping[str, Any]) -> 
         "probabilities": _probabilities(front, LAMS if len(front.costs) == 1 else LAMS_OF_SEVERAL),
         "history": _history(folder, front, max(epochs, default=0)),
         "panels": panels(metrics, "epoch", _series(front.costs), settings["epochs"]),
-        "chance": _bands(_chance(folder / CHANCE), [*front.tables]),
+        "chance": bands(read_chance(folder / CHANCE), [*front.tables]),
         "advice": advise(front, grid, found),
         "diagnostics": found.text().splitlines(),
     }
@@ -111,36 +105,6 @@ def note_distribution(folder: Path, front: Front, step: int, epoch: int) -> None
     MetricsLog(folder / DISTRIBUTIONS).append({"step": step, "epoch": epoch, "permille": permille})
 
 
-def panels(
-    rows: Sequence[Mapping[str, Any]],
-    along: str,
-    series: Mapping[str, Sequence[tuple[str, str, int | None]]],
-    end: float | None = None,
-) -> list[dict[str, Any]]:
-    """Makes small plots of a table, each with a few curves; what the table lacks is left out.
-
-    Args:
-        rows: values by name; long tables are thinned.
-        along: name of the value that lies along the horizontal axis.
-        series: for each title the curves: what each is called, the name of its values, and which
-            of them it is where these are lists.
-        end: where the horizontal axis ends, if not with the last row.
-    """
-    rows = [row for row in rows if along in row]
-    rows = rows[:: -(-len(rows) // POINTS_OF_A_CURVE) or 1] if rows else []
-    found = []
-    for title, curves in series.items():
-        drawn = [
-            {"name": called, "values": [_value(row.get(name), index) for row in rows]}
-            for called, name, index in curves
-        ]
-        drawn = [c for c in drawn if any(value is not None for value in c["values"])]
-        if drawn:
-            at = [row[along] for row in rows]
-            found.append({"title": title, "along": along, "at": at, "end": end, "curves": drawn})
-    return found
-
-
 def _series(costs: Sequence[str]) -> dict[str, list[tuple[str, str, int | None]]]:
     """The curves of a search for cells; see `panels`."""
     ends = (("lowest λ", 0), ("highest λ", -1))
@@ -153,12 +117,6 @@ def _series(costs: Sequence[str]) -> dict[str, list[tuple[str, str, int | None]]
         },
         "entropy of an edge, nats": [(end, "entropy", i) for end, i in ends],
     }
-
-
-def _value(found: Any, index: int | None) -> float | None:
-    if index is not None and type(found) is list and found:
-        found = found[index]
-    return float(f"{found:.5g}") if type(found) in (int, float) else None
 
 
 def _digit(column: int) -> str:
@@ -238,8 +196,7 @@ def _history(folder: Path, front: Front, last: int) -> dict[str, Any]:
     by_epoch = {row.get("epoch"): row.get("permille") for row in MetricsLog(path).read()}
     epochs = sorted(e for e in by_epoch if type(e) is int and 0 < e <= last)
     most = max(2, NUMBERS_OF_EPOCHS // (shape[0] * shape[1] * shape[2]))
-    if len(epochs) > most:
-        epochs = [epochs[i * (len(epochs) - 1) // (most - 1)] for i in range(most)]
+    epochs = thinned(epochs, most)
     for epoch in epochs:
         if not _has_shape(by_epoch[epoch], shape):
             raise InputError(f"{path}: epoch {epoch} is no distribution: remove that line")
@@ -256,46 +213,3 @@ def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
         and len(value) == shape[0]
         and all(_has_shape(part, shape[1:]) for part in value)
     )
-
-
-def _chance(path: Path) -> list[dict[str, float]]:
-    """Reads costs and accuracies of random cells; none if nothing was scored.
-
-    Raises:
-        InputError: if the table is damaged.
-    """
-    if not path.exists():
-        return []
-    names, lines = read_table(path)
-    if "accuracy" not in names:
-        raise InputError(f"{path} has no column accuracy: remove it, or score random cells again")
-    wanted = {"accuracy", *COSTS}
-    return [
-        {
-            name: number(text, where)
-            for name, text in zip(names, line, strict=True)
-            if name in wanted
-        }
-        for where, line in lines
-    ]
-
-
-def _bands(
-    cells: Sequence[Mapping[str, float]], costs: Sequence[str]
-) -> dict[str, list[list[float]]]:
-    """For each cost the middle 80 % of random cells along it: cost, 10 %, 50 % and 90 %."""
-    found = {}
-    for cost in costs:
-        ordered = sorted((cell[cost], cell["accuracy"]) for cell in cells if cost in cell)
-        if len(ordered) < 2:
-            continue
-        number = max(1, min(BANDS, len(ordered) // LEAST_IN_A_BAND))
-        ends = [i * len(ordered) // number for i in range(number + 1)]
-        bands = []
-        for start, end in zip(ends, ends[1:], strict=False):
-            part = ordered[start:end]
-            cuts = quantiles((accuracy for _, accuracy in part), n=10, method="inclusive")
-            bands.append([part[len(part) // 2][0], cuts[0], cuts[4], cuts[8]])
-        first, last = [ordered[0][0], *bands[0][1:]], [ordered[-1][0], *bands[-1][1:]]
-        found[cost] = [[float(f"{v:.5g}") for v in band] for band in [first, *bands, last]]
-    return found

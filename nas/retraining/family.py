@@ -94,7 +94,7 @@ def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> 
 def retrain_family(
     run: Path, count: int, args: Sequence[str], *, at_once: int = 1
 ) -> list[dict[str, Any]]:
-    """Retrains cells of a front; writes `retrained.csv`, draws them into `front.svg` and `report.html`.
+    """Retrains cells of a front; writes `retrained.csv`, draws them into its picture and page.
 
     What has been interrupted is gone on with, what is done is kept.
 

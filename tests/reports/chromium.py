@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from typing import Any
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60.0
 """Seconds to wait for an answer, or for a page to become what is waited for."""
+LAUNCH = (
+    "import fcntl, os, sys\n"
+    "a, b = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])\n"
+    "os.dup2(a, 3), os.dup2(b, 4), os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""Starts a browser with the descriptors for commands and answers where it wants them, 3 and 4."""
 
 
 def find_browser() -> str | None:
@@ -81,7 +88,10 @@ class Page:
             self.requests.append(params["request"]["url"])
 
     def open(self, path: Path, fragment: str = "") -> None:
-        """Opens a file and waits until it has drawn itself."""
+        """Opens a file anew and waits until it has drawn itself; requests are those since."""
+        self.call("Page.navigate", url="about:blank")  # else another fragment opens nothing
+        self.wait("location.href === 'about:blank'")
+        self.requests.clear()
         self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
         self.wait("document.readyState === 'complete' && !!document.getElementById('data')")
         self.settle()
@@ -156,10 +166,8 @@ def chromium(browser: str) -> Iterator[Page]:
             "--no-first-run", "--disable-extensions", "--disable-background-networking",
             f"--user-data-dir={home}", "--remote-debugging-pipe", "--window-size=1280,900",
         ]  # fmt: skip
-        # It reads commands from descriptor 3 and writes answers to 4.
-        redirect = f'exec "$@" 3<&{commands} 4>&{back}'
         process = subprocess.Popen(
-            ["/bin/sh", "-c", redirect, "sh", *arguments],
+            [sys.executable, "-I", "-S", "-c", LAUNCH, str(commands), str(back), *arguments],
             pass_fds=(commands, back),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
