@@ -12,6 +12,7 @@ GROUPS = {
         "search": "search for the cells of every λ",
         "ask": "list the front of a search, or ask it for a cell by λ or budget",
         "draw": "draw cells",
+        "report": "write the page of a search again",
     },
     "Trained networks": {
         "retrain": "train the network of a cell by itself",

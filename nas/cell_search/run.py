@@ -17,6 +17,8 @@ from nas.data.batches import draw_part
 from nas.optim.kind import SearchKind
 from nas.reports.cell_graph import draw_dot
 from nas.reports.diagnostics import diagnose
+from nas.reports.page import PAGE, attempt_page, write_search_page
+from nas.reports.page_data import DISTRIBUTIONS, METRICS, note_distribution
 from nas.reports.report import read_rows, write_report
 from nas.reports.style import draw_letter
 from nas.runtime import checkpoint, loop
@@ -57,18 +59,42 @@ def rehearse(searcher: Searcher, folder: Path) -> None:
     diagnose(front, lams).text()
     if config.finalists:
         problem.likelihoods(front.likely(lams[:1]), REHEARSAL_IMAGES)
-    MetricsLog(folder / "metrics.jsonl").append({"step": 0, **searcher.ends()})
+    MetricsLog(folder / METRICS).append({"step": 0, **searcher.ends()})
+    note_distribution(folder, front, 0, 0)
+    write_search_page(folder, front, config.to_dict())
 
 
 def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
-    """Runs all searches of a run to their ends and reports them."""
+    """Runs all searches of a run to their ends and reports them.
+
+    The run's page shows how far the first of them has come.
+    """
+
+    def epoch_ends() -> None:
+        epoch = searcher.step // searcher.steps_per_epoch
+        note_distribution(folder, searcher.front(), searcher.step, epoch)
+        write_page(searcher, folder)
+
+    def begin_page() -> None:
+        MetricsLog(folder / DISTRIBUTIONS).keep(searcher.step)
+        if searcher.step < searcher.total_steps:
+            write_page(searcher, folder)
+
+    searcher.processes.in_main(begin_page)
     with beside(searcher, folder, resumed=resumed) as begun:
-        loop.run(searcher, folder)
+        loop.run(searcher, folder, epoch_ends=epoch_ends)
     report(searcher, others_of(searcher, folder, resumed=resumed or begun), folder)
 
 
+def write_page(searcher: Searcher, folder: Path) -> None:
+    """Writes the page of a run as far as it has come; if that fails it is told, no more."""
+    attempt_page(
+        folder, lambda: write_search_page(folder, searcher.front(), searcher.config.to_dict())
+    )
+
+
 def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
-    """Finds the finalists, if any are wanted, and writes the front, its cells and pictures.
+    """Finds the finalists, if any are wanted, and writes the front, its cells, pictures and page.
 
     Args:
         others: further searches of the run, finished.
@@ -90,10 +116,12 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
         )
     )
     if rows is not None:
+        write_page(searcher, path)
         print(diagnose(front, front.lam_range.grid(config.grid)).text())
         members = sum(row["pareto"] for row in rows)
         print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
         print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
+        print(f"page: {path / PAGE}")
 
 
 KIND = SearchKind(

@@ -45,4 +45,4 @@ def command(args: Sequence[str]) -> None:
             f"params {result['params']:,}  flops {result['flops']:,}  {result['file']}"
         )
     print(f"networks in {known.run / 'retrained'}, table in {known.run / 'retrained.csv'}")
-    print(f"front in {known.run / 'front.svg'}")
+    print(f"front in {known.run / 'front.svg'} and {known.run / 'report.html'}")

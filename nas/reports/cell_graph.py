@@ -135,7 +135,7 @@ def _cell_graph(
         },
         edge_attr={"arrowsize": "0.7"},
     )
-    names = _state_names(space)
+    names = state_names(space)
     for state, name in enumerate(names):
         width = max(0.7, _text_width(name, NODE_SIZE) + 0.25)
         box = {"width": f"{width:.3f}", "height": "0.4", "color": NODE_LINE, "fillcolor": NODE_FILL}
@@ -157,9 +157,13 @@ def _cell_graph(
     return graph
 
 
+def family_colour(op: str) -> str:
+    """Returns the colour of an operation's family, `#rrggbb`."""
+    return next(FAMILIES[prefix] for prefix in FAMILIES if op.startswith(prefix))
+
+
 def _add_wire(graph: graphviz.Digraph, wire: Wire) -> None:
-    family = next(FAMILIES[prefix] for prefix in FAMILIES if wire.op.startswith(prefix))
-    colour = _blend(FAINT, family, 0.25 + 0.75 * wire.certainty)
+    colour = _blend(FAINT, family_colour(wire.op), 0.25 + 0.75 * wire.certainty)
     source, target = f"state{wire.source}", f"state{wire.target}"
     line = {"color": colour, "penwidth": f"{wire.width:.2f}"}
     if not wire.label:
@@ -181,7 +185,7 @@ def _add_wire(graph: graphviz.Digraph, wire: Wire) -> None:
     graph.edge(f"{pill}:e", target, **line)
 
 
-def _state_names(space: SearchSpace) -> list[str]:
+def state_names(space: SearchSpace) -> list[str]:
     """Returns the names of a cell's inputs, inner nodes and, where it has one, its output."""
     if not space.concat:
         return ["input", *(str(node) for node in range(1, space.num_nodes)), "output"]

@@ -11,7 +11,9 @@ from typing import Any
 from cells.errors import InputError
 from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
+from nas.cell_search.fronts import load_front
 from nas.reports.front_plot import draw_front
+from nas.reports.page import attempt_page, write_search_page
 from nas.reports.report import read_rows
 from nas.reports.retrained import RETRAINED, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
@@ -92,7 +94,7 @@ def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> 
 def retrain_family(
     run: Path, count: int, args: Sequence[str], *, at_once: int = 1
 ) -> list[dict[str, Any]]:
-    """Retrains cells of a front; writes `retrained.csv` and draws them into `front.svg`.
+    """Retrains cells of a front; writes `retrained.csv`, draws them into its picture and page.
 
     What has been interrupted is gone on with, what is done is kept.
 
@@ -109,7 +111,8 @@ def retrain_family(
         Stopped: as `retrain`.
     """
     rows = read_rows(run)
-    cost = read_run(run)[0].costs[0]
+    config = read_run(run)[0]
+    cost = config.costs[0]
     chosen = spread(rows, cost, count)
     jobs = []
     for number, row in enumerate(chosen, start=1):
@@ -137,4 +140,5 @@ def retrain_family(
         )
     write_csv(run / RETRAINED, results)
     draw_front(front, run / "front.svg", cost, points(rows, read_retrained(run), cost))
+    attempt_page(run, lambda: write_search_page(run, load_front(run), config.to_dict()))
     return results

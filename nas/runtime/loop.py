@@ -7,7 +7,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,18 +104,30 @@ class Training(ABC):
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
 
 
-def run(training: Training, folder: Path, name: str = "") -> None:
+def run(
+    training: Training,
+    folder: Path,
+    name: str = "",
+    *,
+    epoch_ends: Callable[[], None] = lambda: None,
+) -> None:
     """Trains to the end in a folder of its own; see `steps`."""
     log = MetricsLog(folder / "metrics.jsonl")
     if training.processes.is_main:
         log.keep(training.step)
     with StopSignal() as stop:
-        for _ in steps(training, folder / CHECKPOINT, log, stop, name):
+        for _ in steps(training, folder / CHECKPOINT, log, stop, name, epoch_ends=epoch_ends):
             pass
 
 
 def steps(
-    training: Training, path: Path, log: MetricsLog, stop: StopSignal, name: str = ""
+    training: Training,
+    path: Path,
+    log: MetricsLog,
+    stop: StopSignal,
+    name: str = "",
+    *,
+    epoch_ends: Callable[[], None] = lambda: None,
 ) -> Generator[None, None, None]:
     """Trains to the end; each step is taken when it is asked for.
 
@@ -124,6 +136,8 @@ def steps(
         log: gets a row per epoch.
         stop: tells of signals.
         name: of the training, for who watches it.
+        epoch_ends: called in the main process when the row of an epoch is in the log, before the
+            checkpoint is written.
 
     Raises:
         InputError: if the loss is not finite any more.
@@ -143,19 +157,20 @@ def steps(
         while training.step < training.total_steps:
             training.advance()
             bar.update()
-            epoch_ends = training.step % training.steps_per_epoch == 0
-            if epoch_ends or training.step % training.look_every == 0:
+            epoch_over = training.step % training.steps_per_epoch == 0
+            if epoch_over or training.step % training.look_every == 0:
                 training.look()
                 stopped = training.processes.any_process(stop.received is not None, training.step)
                 now = time.perf_counter()
                 training.seconds, start = training.seconds + now - start, now
                 if training.step % said_every < training.look_every:
                     bar.set_postfix_str(training.postfix(), refresh=False)
-                if epoch_ends:
+                if epoch_over:
                     row = training.end_epoch()
                     if main:
                         log.append(row)
-                if main and (epoch_ends or stopped or stop.asked_to_save > asked):
+                        epoch_ends()
+                if main and (epoch_over or stopped or stop.asked_to_save > asked):
                     asked = stop.asked_to_save
                     checkpoint.save(path, training.state())
                 if stopped:

@@ -35,7 +35,7 @@ class MetricsLog:
             OSError: naming the file, e.g. if no space is left.
         """
         assert "step" in row, "every row tells its step"
-        data = f"{json.dumps(_finite(row), allow_nan=False)}\n".encode()
+        data = f"{json.dumps(finite(row), allow_nan=False)}\n".encode()
         with naming(self.path), open(self.path, "ab", buffering=0) as file:
             size = file.tell()
             try:
@@ -105,12 +105,12 @@ class MetricsLog:
         return rows
 
 
-def _finite(value: Any) -> Any:
-    """Returns a JSON value with null in place of numbers that are not finite."""
+def finite(value: Any) -> Any:
+    """Returns a JSON value with None, null in JSON, in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

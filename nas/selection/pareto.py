@@ -1,6 +1,7 @@
 """Fronts of accuracy against costs: their members, and the volume they dominate."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 
@@ -17,6 +18,32 @@ def pareto(accuracies: Sequence[float], costs: Sequence[Sequence[float]]) -> lis
         return any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in points)
 
     return [not dominated(p) for p in points]
+
+
+def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int | None:
+    """Finds the bend of a front: the member farthest above the line between its two ends.
+
+    Costs count by their logarithms, accuracies as they are, both as shares of their ranges.
+
+    Args:
+        accuracies: of the members of a front.
+        costs: of each, > 0.
+
+    Returns:
+        The number of a member; None where none lies above that line.
+    """
+    points = sorted(
+        (math.log(cost), accuracy, i)
+        for i, (accuracy, cost) in enumerate(zip(accuracies, costs, strict=True))
+    )
+    if len(points) < 3:
+        return None
+    (left, low, _), (right, high, _) = points[0], points[-1]
+    if right == left or high == low:
+        return None
+    heights = [((y - low) / (high - low) - (x - left) / (right - left), i) for x, y, i in points]
+    height, best = max(heights, key=lambda pair: pair[0])
+    return best if height > 1e-9 else None
 
 
 def hypervolume(
