@@ -11,9 +11,10 @@ from typing import Any
 from cells.errors import InputError
 from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
+from nas.reports.chance import read_chance
 from nas.reports.front_plot import draw_front
 from nas.reports.report import read_rows
-from nas.reports.retrained import RETRAINED, points, read_retrained
+from nas.reports.retrained import MEAN, RETRAINED, STD, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
@@ -109,16 +110,16 @@ def retrain_family(
         Stopped: as `retrain`.
     """
     rows = read_rows(run)
-    cost = read_run(run)[0].costs[0]
+    costs, cells = read_run(run)[0].costs, read_chance(run)
+    cost = costs[0]
     chosen = spread(rows, cost, count)
     jobs = []
     for number, row in enumerate(chosen, start=1):
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
         job = retraining(run, row, args)
         jobs += [job] if job else []
-    front = [{**row, "lam": row[f"lam_{cost}"]} for row in rows]
     with draft_of(run / "rehearsal") as scratch:
-        draw_front(front, scratch / "front.svg", cost)
+        draw_front(rows, scratch / "front.svg", costs, chance=cells)
     try:
         list(retrain_each(jobs, at_once=at_once))
     except Stopped as stop:
@@ -129,12 +130,13 @@ def retrain_family(
         results.append(
             {
                 "file": row["file"],
-                "mean": result["mean"],
-                "std": result["std"],
+                MEAN: result["mean"],
+                STD: result["std"],
                 **result["costs"],
                 "seconds": sum(result["seconds"]),
             }
         )
     write_csv(run / RETRAINED, results)
-    draw_front(front, run / "front.svg", cost, points(rows, read_retrained(run), cost))
+    trained = points(rows, read_retrained(run), costs)
+    draw_front(rows, run / "front.svg", costs, trained, cells)
     return results
