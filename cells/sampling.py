@@ -1,11 +1,13 @@
-"""Cells at random: uniform, with a share of convolutions, of about a given cost; their neighbours.
+"""Cells at random: uniform, with a share of convolutions, of about a given cost, evenly over cost;
+their neighbours.
 
 All draws come from a `random.Random`, which a run seeds from a stream of its own.
 """
 
 import math
 import random
-from itertools import combinations
+from collections.abc import Sequence
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,8 @@ TRIES = 5000
 """Draws for each cell of a given cost before there seem to be too few."""
 STEEPEST = 1e3
 """Largest tilt towards low or high costs, nats per largest difference between operations."""
+FLATTEST, TILTS = 1e-2, 30
+"""Smallest tilt that differs from none, alike; tilts between the two, to either side."""
 
 
 def random_cell(
@@ -114,6 +118,47 @@ def random_cells_at(
     )
 
 
+def random_cells_over(
+    space: SearchSpace,
+    table: CostTable,
+    costs: Sequence[float],
+    draw: random.Random,
+    *,
+    kept: Tensor | None = None,
+) -> list[Choices]:
+    """Draws connected cells around given costs, equally likely where costs are equal.
+
+    The cell for a cost is drawn as those of `random_cells_at`, but not held to a window: that cost
+    is the mean of its distribution, as nearly as `TILTS` distributions tell.
+
+    Args:
+        table: of a cost that an absent edge has none of.
+        costs: one for each cell, of the whole network, in the table's unit.
+        kept: (edges, n) int64, the operations that an edge may have; None for all.
+
+    Returns:
+        The cells, in the order of the costs; they need not be different. One is left out if
+        `TRIES` draws were not connected.
+    """
+    span = float(table.table.max() - table.table.min()) or 1.0
+    ratio = (STEEPEST / FLATTEST) ** (1 / (TILTS - 1))
+    steep = [FLATTEST * ratio**i / span for i in range(TILTS)]
+    betas = [*(-beta for beta in reversed(steep)), 0.0, *steep]
+    means = [table.base + _tilt(space, table.table, beta, kept).mean for beta in betas]
+    cells = []
+    for cost in costs:
+        # The means fall; the first that is no larger than the cost, and the one before it.
+        after = next((i for i, mean in enumerate(means) if mean <= cost), len(means) - 1)
+        before = max(after - 1, 0)
+        gap = means[before] - means[after]
+        share = min(1.0, (means[before] - cost) / gap) if gap > 0 else 1.0
+        beta = betas[before] + share * (betas[after] - betas[before])
+        tilt = _tilt(space, table.table, beta, kept)
+        tries = (_tilted_cell(space, tilt, draw) for _ in range(TRIES))
+        cells += islice(filter(space.connected, tries), 1)
+    return cells
+
+
 def _candidates(space: SearchSpace) -> list[int]:
     """Columns that may stand on an edge of a discrete cell."""
     every = space.inputs_per_node is None
@@ -149,11 +194,14 @@ class _Tilt(NamedTuple):
     """Expected sum of what operations cost."""
 
 
-def _tilt(space: SearchSpace, table: Tensor, beta: float) -> _Tilt:
+def _tilt(space: SearchSpace, table: Tensor, beta: float, kept: Tensor | None = None) -> _Tilt:
     """The distribution with a given β, for operations' costs (edges, ops) in float64."""
     logits = torch.full_like(table, -torch.inf)
     ops = _candidates(space)
     logits[:, ops] = -beta * table[:, ops]
+    if kept is not None:
+        removed = torch.ones_like(table, dtype=torch.bool).scatter(1, kept, False)
+        logits[removed] = -torch.inf
     probs = logits.softmax(dim=1)
     worth, expected = logits.logsumexp(dim=1), (probs * table).sum(dim=1)
     sets = [list(combinations(r, space.inputs_per_node or len(r))) for r in space.incoming]

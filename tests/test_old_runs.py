@@ -46,8 +46,8 @@ def test_resuming_a_finished_search_writes_its_report_again(name: str, runs: Pat
     search(config, runs / name, state=state)
     after = read_rows(runs / name)
     assert [row["genotype"] for row in after] == [row["genotype"] for row in before]
-    assert [row["accuracy"] for row in after] == pytest.approx(
-        [row["accuracy"] for row in before], abs=0.03
+    assert [row["val_accuracy"] for row in after] == pytest.approx(
+        [row["val_accuracy"] for row in before], abs=0.03
     )
 
 

@@ -35,6 +35,7 @@ _MNIST = SearchConfig(
     arch_lr=0.02,
     arch_weight_decay=0.0,
     threads=1,
+    chance=25,
 )
 
 PRESETS: dict[str, SearchConfig] = {
@@ -107,6 +108,7 @@ PRESETS: dict[str, SearchConfig] = {
         arch_beta1=0.9,
         arch_weight_decay=0.0,
         precision="auto",
+        chance=25,
     ),
 }
 

@@ -16,6 +16,7 @@ from nas.cell_search.searcher import Searcher
 from nas.data.batches import draw_part
 from nas.optim.kind import SearchKind
 from nas.reports.cell_graph import draw_dot
+from nas.reports.chance import beside_chance, read_chance
 from nas.reports.diagnostics import diagnose
 from nas.reports.page import PAGE, attempt_page, write_search_page
 from nas.reports.page_data import DISTRIBUTIONS, METRICS, note_distribution
@@ -26,7 +27,7 @@ from nas.runtime.files import CHECKPOINT
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.processes import Processes
 
-REHEARSAL_IMAGES = 8
+REHEARSAL_IMAGES, REHEARSAL_CELLS = 8, 2
 
 
 def begin(config: SearchConfig, processes: Processes, state: dict[str, Any] | None) -> Searcher:
@@ -49,11 +50,13 @@ def rehearse(searcher: Searcher, folder: Path) -> None:
         problem.task.data,
         grid=1,
         shrunk=config.shrink,
+        chance=min(config.chance, REHEARSAL_CELLS),
         pictures=False,
     )
     draw_dot(folder / "dot")
     draw_letter(folder / "letter.svg")
-    (row,) = read_rows(folder)
+    (row,) = rows = read_rows(folder)
+    beside_chance(rows, read_chance(folder))
     read_genotype(folder / row["file"])
     lams = front.lam_range.grid(config.grid)
     diagnose(front, lams).text()
@@ -113,6 +116,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
             problem.task.data,
             grid=config.grid,
             shrunk=config.shrink,
+            chance=config.chance,
         )
     )
     if rows is not None:
@@ -121,6 +125,8 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
         members = sum(row["pareto"] for row in rows)
         print(f"{len(rows)} cells, {members} of them Pareto members, in {path / 'front.csv'}")
         print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
+        for line in beside_chance(rows, read_chance(path)):
+            print(line)
         print(f"page: {path / PAGE}")
 
 

@@ -286,7 +286,7 @@ class Searcher(Search):
         low, high = ends[f"expected_{name}"]
         parts = [f"loss {self.averages['train_loss'].mean:.3f}"] if self.averages else []
         if "val_accuracy" in self.averages:
-            parts.append(f"val {100 * self.averages['val_accuracy'].mean:.1f}%")
+            parts.append(f"val accuracy {100 * self.averages['val_accuracy'].mean:.1f}%")
         parts.append(f"{name} {low:.3g}…{high:.3g}")
         parts.append("entropy {:.2f}…{:.2f}".format(*ends["entropy"]))
         return ", ".join(parts)

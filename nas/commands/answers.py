@@ -9,9 +9,15 @@ from nas.cell_search.fronts import load_front
 from nas.reports.answer import Row, answer, in_words, known_cells
 from nas.reports.report import FRONT
 
+SHARED = "in [0, 1] on validation images, with shared weights"
+MEANS = "of networks with the means of their weights, on the {} part"
+
 
 def list_front(rows: Sequence[Row]) -> None:
-    """Prints the rows of front.csv, without the columns that only diagnoses need."""
+    """Prints the rows of front.csv, without the columns that only diagnoses need.
+
+    Below stands on what every accuracy, or error of a regression, was measured.
+    """
     kept_back = ("expected_", "lam_last", "lams", "rises_", "floor_", "ceiling_")
     names = [k for k in rows[0] if not k.startswith(kept_back)]
     print("  ".join(f"{name:>12}" for name in names))
@@ -19,6 +25,10 @@ def list_front(rows: Sequence[Row]) -> None:
         cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
         pairs = dict(zip(row, cells, strict=True))
         print("  ".join(f"{pairs[name]:>12}" for name in names))
+    for prefix, part in (("train_", "training"), ("val_", "validation")):
+        for name in (f"{prefix}accuracy", f"{prefix}rmse"):
+            if name in names:
+                print(f"{name}: {SHARED if 'genotype' in names else MEANS.format(part)}")
 
 
 def at_lam(run: Path, lam: Sequence[float]) -> tuple[Genotype, list[str]]:
@@ -51,7 +61,7 @@ def _seen(row: Row, run: Path) -> str:
 
 def _unseen(genotype: Genotype) -> str:
     """What can be said of a cell that is not in the table: it was never scored."""
-    row = {"accuracy": None, "retrained": None, **genotype.costs}
+    row = {"val_accuracy": None, "retrained": None, **genotype.costs}
     lam = ", ".join(f"{name} {value:.4g}" for name, value in (genotype.lam or {}).items())
     return (
         f"genotype {genotype.id}, λ {lam}: {in_words(row)}; its accuracy is not known, "

@@ -36,6 +36,7 @@ def command(args: Sequence[str]) -> None:
     with held_back():
         from nas.architecture.budgets import parse_bound
         from nas.commands.answers import at_lam, list_front, within_budget
+        from nas.reports.chance import beside_chance, read_chance
         from nas.reports.report import read_rows
 
     run: Path = given.run
@@ -43,7 +44,10 @@ def command(args: Sequence[str]) -> None:
         if given.out is not None or given.json:
             option = "--json" if given.json else "--out"
             raise InputError(f"{option} is for one cell: say which with --lam or --at-most")
-        list_front(read_rows(run))
+        rows = read_rows(run)
+        list_front(rows)
+        for line in beside_chance(rows, read_chance(run)):
+            print(line)
         return
     if given.lam is not None and given.at_most is not None:
         raise InputError("give either --lam or --at-most, not both")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import InputError
+from nas.reports.retrained import MEAN, STD
 from nas.retraining.family import retrain_family
 from nas.runtime.commandline import Parser, called
 from nas.runtime.owner import owning
@@ -39,9 +40,9 @@ def command(args: Sequence[str]) -> None:
     with owning(known.run):
         results = retrain_family(known.run, known.cells, rest, at_once=known.at_once)
     for result in results:
-        std = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"
+        std = "" if result[STD] is None else f" ± {100 * result[STD]:.2f}"
         print(
-            f"{100 * result['mean']:.2f}{std} %  "
+            f"test accuracy {100 * result[MEAN]:.2f}{std} %  "
             f"params {result['params']:,}  flops {result['flops']:,}  {result['file']}"
         )
     print(f"networks in {known.run / 'retrained'}, table in {known.run / 'retrained.csv'}")

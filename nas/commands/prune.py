@@ -53,8 +53,8 @@ def command(args: Sequence[str]) -> None:
     out = given.out or given.run / f"prune-{given.by}-{given.lam:g}.csv"
     task = generated.task()
     found = curve(task, generated.chain, posteriors, task.test, given.by)[..., 0]
-    name = "rmse" if task.regression else "accuracy"
-    print(f"removed  {name}, mean over {found.shape[1]} runs")
+    name = "test_rmse" if task.regression else "test_accuracy"
+    print(f"removed  {name.replace('_', ' ')}, mean over {found.shape[1]} runs")
     rows = []
     for share, values in zip(SHARES, found, strict=True):
         by_run = {f"{name}_run{run}": value for run, value in enumerate(values.tolist())}

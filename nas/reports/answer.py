@@ -97,7 +97,7 @@ def best_within(run: Path, bounds: Mapping[str, float]) -> Genotype:
 
 def _quality(row: Row) -> tuple[bool, float, float]:
     trained = row["retrained"]
-    return trained is not None, trained if trained is not None else 0.0, row["accuracy"]
+    return trained is not None, trained if trained is not None else 0.0, row["val_accuracy"]
 
 
 def in_words(row: Row) -> str:
@@ -105,7 +105,7 @@ def in_words(row: Row) -> str:
     parts = [f"{value:,.6g} {UNITS[name]}" for name, value in costs_of(row).items()]
     if row["retrained"] is not None:
         spread = "" if row["retrained_std"] is None else f" ± {100 * row['retrained_std']:.2f}"
-        parts.append(f"{100 * row['retrained']:.2f}{spread} % (retrained, test)")
-    if row["accuracy"] is not None:
-        parts.append(f"{100 * row['accuracy']:.2f} % (shared weights, validation)")
+        parts.append(f"{100 * row['retrained']:.2f}{spread} % test accuracy, retrained")
+    if row["val_accuracy"] is not None:
+        parts.append(f"{100 * row['val_accuracy']:.2f} % validation accuracy, shared weights")
     return ", ".join(parts)

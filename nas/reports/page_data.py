@@ -10,9 +10,9 @@ from torch import Tensor
 from cells.errors import InputError
 from nas.reports.answer import UNITS, known_cells
 from nas.reports.cell_graph import family_colour
+from nas.reports.chance import band, read_chance
 from nas.reports.diagnostics import advise, diagnose
 from nas.reports.front_plot import COSTS
-from nas.reports.page_bands import CHANCE, bands, read_chance
 from nas.reports.page_curves import panels, thinned
 from nas.reports.page_layout import cell_layout
 from nas.reports.report import FRONT
@@ -26,6 +26,8 @@ METRICS = "metrics.jsonl"
 LAMS, LAMS_OF_SEVERAL = 41, 100
 """λs at which the page has probabilities: of one cost, and of all costs together."""
 LAMS_OF_AN_EPOCH = 5
+BAND_POINTS = 20
+"""Costs at which the band of random cells is drawn."""
 NUMBERS_OF_EPOCHS = 25_000
 """Probabilities of former epochs on a page, which leaves out epochs beyond."""
 
@@ -80,7 +82,7 @@ def search_document(folder: Path, front: Front, settings: Mapping[str, Any]) -> 
         "probabilities": _probabilities(front, LAMS if len(front.costs) == 1 else LAMS_OF_SEVERAL),
         "history": _history(folder, front, max(epochs, default=0)),
         "panels": panels(metrics, "epoch", _series(front.costs), settings["epochs"]),
-        "chance": bands(read_chance(folder / CHANCE), [*front.tables]),
+        "chance": _bands(folder, [*front.tables]),
         "advice": advise(front, grid, found),
         "diagnostics": found.text().splitlines(),
     }
@@ -136,13 +138,24 @@ def _rows(
     for choices, cell in cells.items():
         genotype = front.genotype(grid[cell_at.index(cell)].tolist(), choices)
         row = known.get(genotype.id, {})
-        names = ("accuracy", "retrained", "retrained_std", "file")
+        names = ("retrained", "retrained_std", "file")
         rows.append(
             {name: _number(table.total(choices)) for name, table in front.tables.items()}
-            | {name: row.get(name) for name in names}
+            | {"accuracy": row.get("val_accuracy"), **{name: row.get(name) for name in names}}
             | {"genotype": genotype.id, "model": _model(folder, row.get("file"))}
         )
     return rows
+
+
+def _bands(folder: Path, costs: Sequence[str]) -> dict[str, list[list[float]]]:
+    """For each cost the middle 80 % of random cells along it: cost, 10 %, 50 % and 90 %."""
+    chance = read_chance(folder)
+    found = {cost: band(chance, cost, BAND_POINTS) for cost in costs}
+    return {
+        cost: [[float(f"{v:.5g}") for v in point] for point in zip(*drawn, strict=True)]
+        for cost, drawn in found.items()
+        if drawn is not None
+    }
 
 
 def _model(folder: Path, file: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """What a finished search leaves in its folder: table, genotypes, pictures."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from torch import Tensor
 from cells.errors import InputError
 from cells.input_files import MIB
 from cells.output_files import write_atomically
+from cells.sampling import Choices
 from cells.strict_json import show
 from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
 from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
+from nas.reports.chance import CHANCE, chance_rows
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
 from nas.reports.retrained import points, read_retrained
@@ -31,6 +34,8 @@ from nas.selection.pareto import pareto
 FRONT = "front.csv"
 MAX_BYTES = 16 * MIB
 """Of front.csv, and of a genotype."""
+FORMER = ("accuracy", "rmse", "accuracy_std", "rmse_std")
+"""Columns of before, which did not say on which images."""
 
 
 @torch.no_grad()
@@ -72,7 +77,7 @@ def front_rows(
 
     Args:
         lams: (n, num_costs) float64, the grid of λs.
-        scores: accuracy of every discrete architecture on it.
+        scores: validation accuracy of every discrete architecture on it.
     """
     probs = front.log_probs(lams).exp()
     found = diagnose(front, lams)
@@ -97,12 +102,12 @@ def front_rows(
             | {f"floor_{n}": bool(found.floor[n][first]) for n in names}
             | {f"ceiling_{n}": bool(found.ceiling[n][first]) for n in names}
             | {
-                "accuracy": scores[choices],
+                "val_accuracy": scores[choices],
                 "genotype": genotype.id,
                 "file": f"genotypes/{len(rows):02d}-{genotype.id}.json",
             }
         )
-    members = pareto([r["accuracy"] for r in rows], [[r[n] for n in names] for r in rows])
+    members = pareto([r["val_accuracy"] for r in rows], [[r[n] for n in names] for r in rows])
     return [{**row, "pareto": member} for row, member in zip(rows, members, strict=True)]
 
 
@@ -115,10 +120,11 @@ def write_report(
     *,
     grid: int,
     shrunk: int = 1,
+    chance: int = 0,
     pictures: bool = True,
 ) -> list[dict[str, Any]]:
-    """Scores every cell of the front and writes front.csv, genotypes/, cells/, front.svg
-    and SHA256SUMS.
+    """Scores every cell of the front and writes front.csv, chance.csv, genotypes/, cells/,
+    front.svg and SHA256SUMS.
 
     Args:
         supernets: whose accuracies are averaged.
@@ -126,24 +132,31 @@ def write_report(
         data: whose part they are.
         grid: λs, evenly spaced in log λ.
         shrunk: see `supernet_accuracy`.
+        chance: random cells that are scored beside them; without any there is no chance.csv.
         pictures: whether to draw any.
 
     Returns:
         The rows of front.csv.
     """
-    lams = front.lam_range.grid(grid)
-    scores = {  # in the order of λ, as the rows
-        choices: fmean(
+
+    @functools.cache
+    def score(choices: Choices) -> float:
+        return fmean(
             supernet_accuracy(supernet, choices, images, data.mean, data.std, shrunk=shrunk)
             for supernet in supernets
         )
-        for choices in dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
-    }
-    rows = front_rows(front, lams, scores)
+
+    lams = front.lam_range.grid(grid)
+    # In the order of λ, as the rows.
+    cells = dict.fromkeys(tuple(c) for c in front.choices(lams).tolist())
+    rows = front_rows(front, lams, {choices: score(choices) for choices in cells})
+    others = chance_rows(front, rows, score, chance)
     (folder / "genotypes").mkdir(exist_ok=True)
     (folder / "cells").mkdir(exist_ok=True)
     written = {FRONT: csv_bytes(rows)}
-    for row, choices in zip(rows, scores, strict=True):
+    if others:
+        written[CHANCE] = csv_bytes(others)
+    for row, choices in zip(rows, cells, strict=True):
         genotype = front.genotype([row[f"lam_{n}"] for n in front.costs], choices)
         path = folder / row["file"]
         genotype.save(path)
@@ -152,15 +165,11 @@ def write_report(
             draw_genotype(genotype, folder / "cells" / path.stem)
     if pictures:
         _draw_ends(folder, front, lams[[0, -1]])
-        cost = front.costs[0]
-        draw_front(
-            [{**row, "lam": row[f"lam_{cost}"]} for row in rows],
-            folder / "front.svg",
-            cost,
-            points(rows, read_retrained(folder), cost),
-        )
+        trained = points(rows, read_retrained(folder), front.costs)
+        draw_front(rows, folder / "front.svg", front.costs, trained, others)
     write_sums(folder, written)
-    write_atomically(folder / FRONT, written[FRONT])  # last: the front is whole
+    for name in sorted({CHANCE, FRONT} & written.keys()):  # the front last: now it is whole
+        write_atomically(folder / name, written[name])
     return rows
 
 
@@ -175,6 +184,8 @@ def _draw_ends(folder: Path, front: Front, lams: Tensor) -> None:
 def read_rows(run: Path) -> list[dict[str, Any]]:
     """Reads `front.csv`: numbers as floats, `True` and `False` as bools.
 
+    What was `accuracy` before is `val_accuracy`, or `train_accuracy` where weights were searched.
+
     Raises:
         InputError: if the run has no front yet, or not the one that was written.
     """
@@ -183,8 +194,10 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} does not exist: finish the search with --resume {run}")
     check_sums(run, MAX_BYTES)
     names, lines = read_table(path, MAX_BYTES)
+    part = "train" if "lam" in names else "val"
+    names = [f"{part}_{name}" if name in FORMER else name for name in names]
     costs = [name.removeprefix("lam_last_") for name in names if name.startswith("lam_last_")]
-    wanted = [] if "lam" in names else ["accuracy", "genotype", "file", "pareto"]
+    wanted = [] if "lam" in names else ["val_accuracy", "genotype", "file", "pareto"]
     wanted += [f"{start}{cost}" for cost in costs for start in ("", "lam_")]
     missing = sorted({*wanted} - {*names})
     if missing or not (costs or "lam" in names):

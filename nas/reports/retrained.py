@@ -8,6 +8,9 @@ from cells.errors import InputError
 from nas.runtime.tables import number, read_table
 
 RETRAINED = "retrained.csv"
+MEAN, STD = "test_accuracy", "test_accuracy_std"
+FORMER = {"mean": MEAN, "std": STD}
+"""Names of columns before."""
 
 
 class Retrained(NamedTuple):
@@ -27,23 +30,26 @@ def read_retrained(run: Path) -> dict[str, Retrained]:
     path, found = run / RETRAINED, {}
     if path.exists():
         names, lines = read_table(path)
-        if not {"file", "mean", "std"} <= {*names}:
-            raise InputError(f"{path} has no columns file, mean, std: retrain the family again")
+        names = [FORMER.get(name, name) for name in names]
+        if not {"file", MEAN, STD} <= {*names}:
+            raise InputError(f"{path} has no columns file, {MEAN}, {STD}: retrain the family again")
         for where, line in lines:
             row = dict(zip(names, line, strict=True))
-            std = number(row["std"], where) if row["std"] else None
-            found[row["file"]] = Retrained(number(row["mean"], where), std)
+            std = number(row[STD], where) if row[STD] else None
+            found[row["file"]] = Retrained(number(row[MEAN], where), std)
     return found
 
 
 def points(
-    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Retrained], cost: str
+    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Retrained], costs: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Returns what `draw_front` draws of retrained cells: their cost, `mean` and `std`.
+    """Returns what `draw_front` draws of retrained cells: their costs, `mean` and `std`.
 
     Args:
         rows: of front.csv; what was retrained and is not among them any more is left out.
     """
     return [
-        {cost: row[cost], **found[row["file"]]._asdict()} for row in rows if row["file"] in found
+        {**{cost: row[cost] for cost in costs}, **found[row["file"]]._asdict()}
+        for row in rows
+        if row["file"] in found
     ]

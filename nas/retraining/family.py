@@ -12,10 +12,11 @@ from cells.errors import InputError
 from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
 from nas.cell_search.fronts import load_front
+from nas.reports.chance import read_chance
 from nas.reports.front_plot import draw_front
 from nas.reports.page import attempt_page, write_search_page
 from nas.reports.report import read_rows
-from nas.reports.retrained import RETRAINED, points, read_retrained
+from nas.reports.retrained import MEAN, RETRAINED, STD, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
@@ -112,16 +113,16 @@ def retrain_family(
     """
     rows = read_rows(run)
     config = read_run(run)[0]
-    cost = config.costs[0]
+    costs, cells = config.costs, read_chance(run)
+    cost = costs[0]
     chosen = spread(rows, cost, count)
     jobs = []
     for number, row in enumerate(chosen, start=1):
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
         job = retraining(run, row, args)
         jobs += [job] if job else []
-    front = [{**row, "lam": row[f"lam_{cost}"]} for row in rows]
     with draft_of(run / "rehearsal") as scratch:
-        draw_front(front, scratch / "front.svg", cost)
+        draw_front(rows, scratch / "front.svg", costs, chance=cells)
     try:
         list(retrain_each(jobs, at_once=at_once))
     except Stopped as stop:
@@ -132,13 +133,14 @@ def retrain_family(
         results.append(
             {
                 "file": row["file"],
-                "mean": result["mean"],
-                "std": result["std"],
+                MEAN: result["mean"],
+                STD: result["std"],
                 **result["costs"],
                 "seconds": sum(result["seconds"]),
             }
         )
     write_csv(run / RETRAINED, results)
-    draw_front(front, run / "front.svg", cost, points(rows, read_retrained(run), cost))
+    trained = points(rows, read_retrained(run), costs)
+    draw_front(rows, run / "front.svg", costs, trained, cells)
     attempt_page(run, lambda: write_search_page(run, load_front(run), config.to_dict()))
     return results

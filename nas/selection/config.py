@@ -33,6 +33,10 @@ class SelectionConfig(Settings):
     """λs of the final front, evenly spaced in log λ."""
     eval_images: Annotated[int, at_least(2)] = 5000
     """Validation images on which each cell of the front is scored with the supernet's weights."""
+    chance: Annotated[int, from_to(0, 10_000)] = 100
+    """Random cells, evenly over the cost, that are scored as the front's: they are the band in
+    front.svg and tell whether the front is above chance. Each takes as long as a cell of the front;
+    0 leaves them out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -199,6 +199,7 @@ def lottery(
     masks = [torch.ones_like(table) for table in start]
     rows: list[dict[str, list[float] | float]] = []
     test = task.test.to(processes.device)
+    name = "test rmse" if task.regression else "test accuracy"
     for number in range(config.rounds + 1):
         problem = TicketProblem(
             config, task, chain, [*seeds, *seeds], start, masks, processes.device
@@ -219,7 +220,7 @@ def lottery(
                 "control": found[config.runs :],
             }
         )
-        print(f"round {number}: {_describe(rows[-1])}", flush=True)
+        print(f"round {number}: {_describe(rows[-1], name)}", flush=True)
         tickets = [table[: config.runs] for table in tables]
         own = [mask[: config.runs] for mask in problem.masks]
         masks = [
@@ -228,6 +229,8 @@ def lottery(
     return rows
 
 
-def _describe(row: dict[str, Any]) -> str:
+def _describe(row: dict[str, Any], name: str) -> str:
     ticket, control = (sum(row[name]) / len(row[name]) for name in ("ticket", "control"))
-    return f"{100 * row['remaining']:.2f} % left, ticket {ticket:.4f}, control {control:.4f}"
+    return (
+        f"{100 * row['remaining']:.2f} % left, {name}: ticket {ticket:.4f}, control {control:.4f}"
+    )

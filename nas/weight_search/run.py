@@ -28,9 +28,9 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
     """Makes a row for each λ of the grid: means and, of several runs, sample deviations.
 
     Everything is over the training part: the generalised evidence, the expected log-likelihood and
-    the KL in nats, `accuracy` (or `rmse`, of a regression) of the networks with the means of their
-    weights. Where there is a validation part, `val_nll`, nats per example, and `val_accuracy` (or
-    `val_rmse`) of these are over it.
+    the KL in nats, `train_accuracy` (or `train_rmse`, of a regression) of the networks with the
+    means of their weights. Where there is a validation part, `val_nll`, nats per example, and
+    `val_accuracy` (or `val_rmse`) of these are over it.
     """
     config = generated.config
     lams = generated.lam_range.grid(config.grid)[:, 0]
@@ -46,7 +46,7 @@ def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
         draws=config.draws,
         seed=config.seed,
     )
-    name = "rmse" if task.regression else "accuracy"
+    name = "train_rmse" if task.regression else "train_accuracy"
     values = {
         "evidence": found.evidence,
         "log_likelihood": found.log_likelihood,
@@ -72,14 +72,14 @@ def write_weight_report(folder: Path, generated: Generated, task: Task) -> list[
         The rows of front.csv.
     """
     rows = weight_rows(generated, task)
-    last = "rmse" if task.regression else "accuracy"
+    last = "train_rmse" if task.regression else "train_accuracy"
     point = generated.config.weights == POINT
 
     def plot(figure: Figure) -> None:
         titles = {
             "evidence": "generalised evidence, nats per example",
             "kl": "Σ w² / 2σ₀²" if point else "KL of the weights, nats",
-            last: f"{last}, training part, means of the weights",
+            last: f"training {last[6:]}, means of the weights",
         }
         lams = [row["lam"] for row in rows]
         for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):

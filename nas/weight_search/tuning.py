@@ -96,7 +96,7 @@ def describe(rows: Sequence[dict[str, Any]], generated: Generated) -> list[str]:
     last = "val_rmse" if "val_rmse" in rows[0] else "val_accuracy"
     lines = [
         f"seed {row['seed']}: λ = {row['lam']:.4g}, validation loss {row['val_nll']:.4f} nats, "
-        f"{last.removeprefix('val_')} {row[last]:.4f}"
+        f"validation {last.removeprefix('val_')} {row[last]:.4f}"
         for row in rows
     ]
     for lam in {row["lam"] for row in rows} & {*generated.lam_range.low, *generated.lam_range.high}:

@@ -23,6 +23,7 @@ from nas.data.examples import load_task
 from nas.data.image_folder import decode_all
 from nas.export.safetensors import load
 from nas.objective.costs import read_latencies
+from nas.reports.chance import read_chance
 from nas.reports.report import read_rows
 from nas.reports.retrained import read_retrained
 from nas.retraining.config import read_retraining
@@ -126,9 +127,14 @@ def _readers() -> dict[str, Reader]:
             b'{"exact": true, "surroundings": [{"from": "step 0", "torch": "2.15.0"}]}',
             lambda path: note_resume(path.parent, "step 1", ALONE),
         ),
+        "chance.csv": Reader(
+            "chance.csv",
+            b"params,val_accuracy,genotype,over\n2290.0,0.87,0123456789,params\n",
+            lambda path: read_chance(path.parent),
+        ),
         "retrained.csv": Reader(
             "retrained.csv",
-            b"file,mean,std\ngenotypes/00-0123456789.json,0.98,0.01\ngenotypes/01.json,0.97,\n",
+            b"file,test_accuracy,test_accuracy_std\ngenotypes/00-0123456789.json,0.98,0.01\ngenotypes/01.json,0.97,\n",
             lambda path: read_retrained(path.parent),
         ),
         "latencies": Reader(

@@ -15,7 +15,7 @@ from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.sampling import Choices, mutate, random_cell, random_cells_at
+from cells.sampling import Choices, mutate, random_cell, random_cells_at, random_cells_over
 from cells.space import SPACES, SearchSpace
 from nas.architecture.discretise import discretise
 
@@ -245,3 +245,41 @@ def test_a_chain_of_neighbours_stays_in_its_space(space: SearchSpace) -> None:
         cell = mutant
         seen.add(cell)
     assert len(seen) > 200
+
+
+@EACH_SMALL
+def test_cells_over_a_cost_are_equally_likely_where_costs_are_equal(space: SearchSpace) -> None:
+    prices = torch.zeros(space.num_edges, 3, dtype=torch.float64)
+    prices[:, 0] = 2.0
+    table = CostTable("params", 1.0, prices)
+    high = max(map(table.total, every_cell(space)))
+    aims = [2.0 + (high - 2.0) * i / 899 for i in range(900)]
+    found = random_cells_over(space, table, aims, random.Random(0))
+    assert len(found) == 900
+    by_cost: dict[float, list[Choices]] = {}
+    for cell in found:
+        by_cost.setdefault(table.total(cell), []).append(cell)
+    for cost, cells in by_cost.items():
+        alike = [cell for cell in every_cell(space) if table.total(cell) == cost]
+        if len(cells) > 6 * len(alike) > 6:
+            assert_frequencies(cells, dict.fromkeys(alike, 1 / len(alike)))
+    thirds = [sum(map(table.total, found[i : i + 300])) / 300 for i in (0, 300, 600)]
+    assert thirds == sorted(thirds)
+
+
+def test_cells_over_a_cost_have_that_mean() -> None:
+    """Where nearly all cells are connected, the mean cost is the one asked for."""
+    table = cost_table("params", Skeleton(DARTS, 1, 10, 8, 8, 4, 2))
+    low, high = table.base, max(table.total(random_cell(DARTS, random.Random(i))) for i in range(9))
+    for share in (0.1, 0.6):
+        aim = low + share * (high - low)
+        found = random_cells_over(DARTS, table, [aim] * 100, random.Random(1))
+        costs = torch.tensor([table.total(cell) for cell in found], dtype=torch.float64)
+        assert abs(float(costs.mean()) - aim) < 4 * float(costs.std()) / 10 + 0.01 * aim
+
+
+def test_cells_over_a_cost_have_kept_operations_only() -> None:
+    table = cost_table("params", Skeleton(DARTS, 1, 10, 8, 8, 4, 2))
+    kept = torch.tensor([[3, 4]] * DARTS.num_edges)
+    found = random_cells_over(DARTS, table, [table.base + 500.0] * 20, random.Random(0), kept=kept)
+    assert {op for cell in found for op in cell} <= {DARTS.none, 3, 4}

@@ -1,7 +1,6 @@
 """A run with all that a page can show."""
 
 import csv
-import random
 import shutil
 from pathlib import Path
 
@@ -15,17 +14,11 @@ from nas.reports.report import read_rows
 def shown_run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search with retrained cells, random cells and its page; tests read it."""
     run = shutil.copytree(run_folder, tmp_path_factory.mktemp("shown") / "tiny")
-    rows, draws = read_rows(run), random.Random(1)
+    rows = read_rows(run)
     with open(run / "retrained.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "mean", "std"])
         writer.writerow([rows[0]["file"], 0.91, 0.01])
         writer.writerow([rows[-1]["file"], 0.85, ""])
-    with open(run / "chance.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["params", "flops", "latency", "accuracy"])
-        for _ in range(40):
-            params = draws.uniform(rows[-1]["params"], rows[0]["params"])
-            writer.writerow([params, 10 * params, params / 1e3, draws.uniform(0.1, 0.3)])
     command([str(run)])
     return run

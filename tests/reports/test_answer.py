@@ -14,7 +14,7 @@ from nas.runtime.files import write_csv
 
 def cell(params: float, accuracy: float, retrained: float | None = None) -> dict[str, Any]:
     return {
-        "params": params, "latency": params / 1e3, "accuracy": accuracy, "retrained": retrained,
+        "params": params, "latency": params / 1e3, "val_accuracy": accuracy, "retrained": retrained,
         "retrained_std": None,
     }  # fmt: skip
 
@@ -57,8 +57,8 @@ def test_nothing_fits_and_unknown_costs() -> None:
 def test_words_have_units() -> None:
     row = cell(12345, 0.91, 0.987) | {"retrained_std": 0.001}
     assert in_words(row) == (
-        "12,345 parameters, 12.345 ms, 98.70 ± 0.10 % (retrained, test), "
-        "91.00 % (shared weights, validation)"
+        "12,345 parameters, 12.345 ms, 98.70 ± 0.10 % test accuracy, retrained, "
+        "91.00 % validation accuracy, shared weights"
     )
 
 
@@ -72,7 +72,7 @@ def test_what_is_known_of_each_cell(run_folder: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "retrained.csv", trained)
     found = known_cells(tmp_path)
     assert [row["retrained"] for row in found[:2]] == [None, 0.98]
-    assert math.isclose(found[0]["accuracy"], rows[0]["accuracy"])
+    assert math.isclose(found[0]["val_accuracy"], rows[0]["val_accuracy"])
     (tmp_path / "retrained.csv").write_text("file\nx\n")
     with pytest.raises(InputError, match="retrain the family again"):
         known_cells(tmp_path)

@@ -30,7 +30,7 @@ SPACE = find_space("nasbench201")
 COLUMNS = [
     "lam_params", "lam_last_params", "expected_params", "expected_flops", "expected_latency",
     "params", "flops", "latency", "lams", "entropy", "parameter_free", "rises_params",
-    "floor_params", "ceiling_params", "accuracy", "genotype", "file", "pareto",
+    "floor_params", "ceiling_params", "val_accuracy", "genotype", "file", "pareto",
 ]  # fmt: skip
 
 
@@ -77,9 +77,9 @@ def test_pareto_members_are_marked(rows) -> None:
         better = [
             other
             for other in rows
-            if other["accuracy"] >= row["accuracy"]
+            if other["val_accuracy"] >= row["val_accuracy"]
             and other["params"] <= row["params"]
-            and (other["accuracy"], other["params"]) != (row["accuracy"], row["params"])
+            and (other["val_accuracy"], other["params"]) != (row["val_accuracy"], row["params"])
         ]
         assert row["pareto"] == (not better)
     assert any(row["pareto"] for row in rows)
@@ -109,7 +109,9 @@ def test_files_are_named_by_their_rows(rows, run_folder) -> None:
 
 def test_accuracies_are_shares_of_the_scored_images(rows) -> None:
     for row in rows:
-        assert 100 * row["accuracy"] == pytest.approx(round(100 * row["accuracy"]), abs=1e-4)
+        assert 100 * row["val_accuracy"] == pytest.approx(
+            round(100 * row["val_accuracy"]), abs=1e-4
+        )
 
 
 def random_front(costs: tuple[str, ...], lam: tuple[float, ...] | None = None) -> Front:
@@ -139,7 +141,7 @@ def test_equal_cells_are_merged_wherever_they_stand(costs) -> None:
         first, last = cells.index(cell), len(cells) - 1 - cells[::-1].index(cell)
         assert [row[f"lam_{name}"] for name in costs] == lams[first].tolist()
         assert [row[f"lam_last_{name}"] for name in costs] == lams[last].tolist()
-        assert row["accuracy"] == score
+        assert row["val_accuracy"] == score
         assert row["genotype"] == Genotype.from_choices(SPACE, cell).id
         for name, table in found.tables.items():
             actual = 5.0 + sum(float(table.table[e, o]) for e, o in enumerate(cell))
@@ -147,7 +149,7 @@ def test_equal_cells_are_merged_wherever_they_stand(costs) -> None:
             probs = found.log_probs(lams[first][None])[0].exp()
             expected = 5.0 + float((probs * table.table).sum())
             assert row[f"expected_{name}"] == pytest.approx(expected, rel=1e-5)
-    points = [(row["accuracy"], *(-row[name] for name in costs)) for row in rows]
+    points = [(row["val_accuracy"], *(-row[name] for name in costs)) for row in rows]
     for row, point in zip(rows, points, strict=True):
         others = [p for p in points if p != point]
         worse = [any(mine > its for mine, its in zip(point, p, strict=True)) for p in others]
@@ -210,7 +212,7 @@ def refused(run: Path) -> str:
 def test_hashes_beside_the_front_are_those_of_sha256sum(run_folder: Path) -> None:
     lines = [line.split("  ") for line in (run_folder / "SHA256SUMS").read_text().splitlines()]
     names = [name for _, name in lines]
-    assert names == ["front.csv", *(row["file"] for row in read_rows(run_folder))]
+    assert names == ["front.csv", "chance.csv", *(row["file"] for row in read_rows(run_folder))]
     for wanted, name in lines:
         assert hashlib.sha256((run_folder / name).read_bytes()).hexdigest() == wanted
 

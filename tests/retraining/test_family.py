@@ -59,13 +59,15 @@ def test_a_family_is_retrained_once(
         assert result["params"] == row["params"]
         assert result["flops"] == row["flops"]
         folder = run / "retrained" / Path(row["file"]).stem
-        assert json.loads((folder / "result.json").read_text())["mean"] == result["mean"]
+        assert json.loads((folder / "result.json").read_text())["mean"] == result["test_accuracy"]
     with open(run / "retrained.csv", newline="") as file:
         table = list(csv.DictReader(file))
-    assert [float(line["mean"]) for line in table] == [result["mean"] for result in results]
+    assert [float(line["test_accuracy"]) for line in table] == [
+        result["test_accuracy"] for result in results
+    ]
     assert "retrained" in (run / "front.svg").read_text()
 
-    assert {line["std"] for line in table} == {""}  # of a single seed
+    assert {line["test_accuracy_std"] for line in table} == {""}  # of a single seed
     assert "s.d." not in (run / "front.svg").read_text()
 
     # A search that is gone on with draws its report again, with what was retrained.

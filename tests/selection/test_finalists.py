@@ -570,7 +570,7 @@ def test_two_searches_share_their_finalists(two_searches: Path) -> None:
     for row in rows:
         cell = read_genotype(run / row["file"]).choices()
         scores = [supernet_accuracy(s.supernet, cell, parts, mean, std) for s in (first, second)]
-        assert row["accuracy"] == pytest.approx(sum(scores) / 2)
+        assert row["val_accuracy"] == pytest.approx(sum(scores) / 2)
 
 
 def test_a_run_that_stopped_in_its_second_search_goes_on(

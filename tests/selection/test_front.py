@@ -21,6 +21,7 @@ from nas.architecture.budgets import parse_bound
 from nas.cell_search.config import SearchConfig
 from nas.cell_search.fronts import load_front, make_front, make_hypernet
 from nas.hypernets.forms import HYPERNETS
+from nas.reports.chance import beside_chance, read_chance
 from nas.reports.report import read_rows
 from nas.runtime import checkpoint
 from nas.selection.front import BUDGET_GRID, Front
@@ -239,11 +240,11 @@ def test_a_budget_is_answered_by_the_best_of_the_table(
 ) -> None:
     rows = read_rows(run_folder)
     bound = sorted(row["params"] for row in rows)[len(rows) // 2]
-    best = max((r for r in rows if r["params"] <= bound), key=lambda row: row["accuracy"])
+    best = max((r for r in rows if r["params"] <= bound), key=lambda row: row["val_accuracy"])
     ask(monkeypatch, run_folder, "--at-most", f"params={bound / 1000}k", "latency=10s")
     first, down, up = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{run_folder / best['file']}: {best['params']:,.6g} parameters, ")
-    assert first.endswith(f"{100 * best['accuracy']:.2f} % (shared weights, validation)")
+    assert first.endswith(f"{100 * best['val_accuracy']:.2f} % validation accuracy, shared weights")
     assert down.startswith("next step down: ") and up.startswith("next step up: ")
     ask(monkeypatch, run_folder, "--at-most", f"params={bound / 1000}k", "--json")
     assert Genotype.from_json(capsys.readouterr().out).id == best["genotype"]
@@ -271,9 +272,11 @@ def test_without_a_question_the_front_is_listed(monkeypatch, capsys, run_folder)
     ask(monkeypatch, run_folder)
     lines = capsys.readouterr().out.splitlines()
     rows = read_rows(run_folder)
-    assert len(lines) == 1 + len(rows)
-    assert lines[0].split()[0] == "lam_params" and "accuracy" in lines[0].split()
-    for line, row in zip(lines[1:], rows, strict=True):
+    assert lines[0].split()[0] == "lam_params" and "val_accuracy" in lines[0].split()
+    below = lines[1 + len(rows) :]
+    assert below[0] == "val_accuracy: in [0, 1] on validation images, with shared weights"
+    assert below[1:] == beside_chance(rows, read_chance(run_folder)) != []
+    for line, row in zip(lines[1 : 1 + len(rows)], rows, strict=True):
         cells = dict(zip(lines[0].split(), line.split(), strict=True))
         assert cells["genotype"] == row["genotype"] and cells["file"] == row["file"]
         assert float(cells["params"]) == pytest.approx(row["params"], rel=1e-3)

@@ -127,7 +127,7 @@ def test_commands_leave_a_curve_and_a_network(run: Path, monkeypatch: pytest.Mon
     call(prune_module, monkeypatch, str(run), "--lam", "10", "--by", "magnitude")
     with (run / "prune-magnitude-10.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["removed", "accuracy_run0", "accuracy_run1"]
+    assert rows[0] == ["removed", "test_accuracy_run0", "test_accuracy_run1"]
     assert [float(row[0]) for row in rows[1:]] == list(SHARES)
     call(generated_module, monkeypatch, str(run), "--lam", "10", "--seed-number", "1")
     path = run / "network-10.safetensors"

@@ -286,7 +286,7 @@ def test_the_front_has_validation_columns_where_there_is_such_a_part(tmp_path: P
     search(config, tmp_path / "with")
     search(replace(config, val_fraction=0.0), tmp_path / "without")
     header = (tmp_path / "with" / "front.csv").read_text().splitlines()[0]
-    assert header == "lam,evidence,log_likelihood,kl,accuracy,val_nll,val_accuracy"
+    assert header == "lam,evidence,log_likelihood,kl,train_accuracy,val_nll,val_accuracy"
     assert "val" not in (tmp_path / "without" / "front.csv").read_text()
     with pytest.raises(InputError, match="held no examples out of its training: search once more"):
         ours = Generated.load(tmp_path / "without")

@@ -20,6 +20,7 @@ _shtab_nas_commands() {
     lottery:'train lottery tickets beside controls'
     predict:'classify images with a trained network'
     prune:'prune such a network'
+    report:'write the page of a search again'
     retrain:'train the network of a cell by itself'
     search:'search for the cells of every λ'
     tune:'find the λ that validates best'
@@ -179,6 +180,14 @@ _shtab_nas_prune_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_nas_prune_defaults_added=0
 
+_shtab_nas_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":folder of a search, e.g:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_nas_report_defaults_added=0
+
 _shtab_nas_retrain_options=(
   "--genotype[The cells\: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name]:TEXT:_files"
   "--inherit[Folder of a search\: start from its supernet\'s weights instead of from scratch]:TEXT:_files"
@@ -298,6 +307,7 @@ _shtab_nas_search_options=(
   "--searches[Searches that share the finalists, each with weights and a hypernetwork of its own\: cells are drawn from all distributions and scored by the mean likelihood of all supernets]:N:"
   "--grid[λs of the final table, evenly spaced in log λ]:N:"
   "--eval-images[Validation images on which each cell of the front is scored with the supernet\'s weights]:N:"
+  "--chance[Random cells, evenly over the cost, that are scored as the front\'s\: they are the band in front.svg and tell whether the front is above chance]:N:"
   "--data-root[Folder of the downloaded data sets\; NAS_DATA in the environment sets another default]:TEXT:_files"
   "--layers[conv32 (3\×3 with 32 channels), pool (2\×2 maximum) or a number of hidden units, in a row]:TEXT:"
   "--runs[Hypernetworks, with seeds seed, seed \+ 1, \…, that are trained side by side]:N:"
@@ -356,6 +366,7 @@ _shtab_nas() {
         lottery) _arguments -C -s $_shtab_nas_lottery_options ;;
         predict) _arguments -C -s $_shtab_nas_predict_options ;;
         prune) _arguments -C -s $_shtab_nas_prune_options ;;
+        report) _arguments -C -s $_shtab_nas_report_options ;;
         retrain) _arguments -C -s $_shtab_nas_retrain_options ;;
         search) _arguments -C -s $_shtab_nas_search_options ;;
         tune) _arguments -C -s $_shtab_nas_tune_options ;;
