@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from safetensors.torch import load_file
 from cells.errors import InputError
 from nas.commands.family import command
 from nas.reports.report import read_rows
-from nas.retraining.family import retrain_family, spread
+from nas.retraining.family import retrain_family, retraining, spread, work
 from nas.retraining.trainer import Trainer
 from nas.run import read_any_run, search
 from nas.runtime.metrics import MetricsLog
@@ -138,9 +140,35 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     for step, number in ((7 + 8, None), (5 + 1, signal.SIGTERM), (9 + 10, signal.SIGTERM)):
         with interrupted(Trainer, step, number):
             command(args)
-    assert not (run / "retrained.csv").exists()
+    with open(run / "retrained.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1  # what is done is told
     command([*args, "--at-once", "2"])
     assert record(run) == whole
+
+
+def test_a_job_saves_when_its_time_is_up_and_the_family_goes_on_in_another(
+    run: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = spread(read_rows(run), "params", 1)[0]
+    job = retraining(run, row, FOUR[2:])
+    assert job is not None and job.folder is not None
+    begun = work(job, 1)
+    thread = threading.Thread(target=begun)
+    thread.start()
+    while not job.folder.exists():
+        assert thread.is_alive()
+        time.sleep(0.01)
+    again = begun.checkpoint()  # as submitit calls it
+    thread.join()
+    assert again.function == begun and not (job.folder / "result.json").exists()
+
+    command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
+    found = record(run)
+    assert found.pop("table") == whole["table"][:1]
+    assert found == {name: each for name, each in whole.items() if job.folder.name in name}
+    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {job.folder}" in (
+        capsys.readouterr().out
+    )
 
 
 KILLED = """
