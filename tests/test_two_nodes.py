@@ -23,8 +23,9 @@ def test_two_nodes_of_two_processes_do_one_search(tmp_path: Path) -> None:
     nodes = [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"),
-                *("--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=search"),
+                *(sys.executable, "-m", "torch.distributed.run"),
+                *("--nnodes=2", "--nproc-per-node=2", "--rdzv-id=search"),
+                *("--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"),
                 *(str(ROOT / "search.py"), *SEARCH.split()),
             ],
             cwd=tmp_path,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,9 +90,12 @@ class Work:
         return DelayedSubmission(replace(self, process=None))
 
     def _stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        """Has the run save and leave, also from a signal's handler that interrupts `__call__`."""
+        if self.process is not None and self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait()
+            # Not Popen.wait: what is interrupted there holds its lock.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"process": None}

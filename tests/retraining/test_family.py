@@ -152,21 +152,29 @@ def test_a_job_saves_when_its_time_is_up_and_the_family_goes_on_in_another(
     row = spread(read_rows(run), "params", 1)[0]
     job = retraining(run, row, FOUR[2:])
     assert job is not None and job.folder is not None
-    begun = work(job, 1)
-    thread = threading.Thread(target=begun)
-    thread.start()
-    while not job.folder.exists():
-        assert thread.is_alive()
-        time.sleep(0.01)
-    again = begun.checkpoint()  # as submitit calls it
-    thread.join()
-    assert again.function == begun and not (job.folder / "result.json").exists()
+    begun, folder, again = work(job, 1), job.folder, []
+
+    def end_time() -> None:
+        deadline = time.monotonic() + 600
+        while not folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    # As submitit does: from the handler of a signal that comes while it waits for the run.
+    former = signal.signal(signal.SIGUSR2, lambda *_: again.append(begun.checkpoint()))
+    try:
+        threading.Thread(target=end_time).start()
+        assert begun() == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGUSR2, former)
+    assert [each.function for each in again] == [begun]
+    assert not (folder / "result.json").exists()
 
     command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
     found = record(run)
     assert found.pop("table") == whole["table"][:1]
-    assert found == {name: each for name, each in whole.items() if job.folder.name in name}
-    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {job.folder}" in (
+    assert found == {name: each for name, each in whole.items() if folder.name in name}
+    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {folder}" in (
         capsys.readouterr().out
     )
 
