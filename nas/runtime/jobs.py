@@ -20,7 +20,7 @@ from nas.runtime.settings import Count, OneOf, Settings
 
 LAUNCHERS = ("local", "slurm")
 REQUEUES = 1000
-"""How often SLURM may end a job for its time before that counts as a failure."""
+"""How often a job may be ended for its time before that counts as a failure."""
 POLL = 1.0
 """Seconds between two looks at the jobs."""
 
@@ -154,7 +154,7 @@ def _executor(config: JobsConfig, logs: Path) -> Any:
     assert config.launcher is not None
     # Jobs import what this process does.
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-    requeues = {"slurm_max_num_timeout": REQUEUES} if config.launcher == "slurm" else {}
+    requeues = {f"{config.launcher}_max_num_timeout": REQUEUES}
     try:
         executor = submitit.AutoExecutor(logs, cluster=config.launcher, **requeues)
         own = {"name": "nas", "timeout_min": config.job_time}
