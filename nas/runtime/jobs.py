@@ -115,7 +115,8 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
         InputError: if the launcher cannot be used, or, after all have ended, if a job has failed.
     """
     executor = _executor(config, logs)
-    waiting, running, failures = list(works), [], []
+    waiting, failures = list(works), list[str]()
+    running: list[tuple[Work, Any]] = []
     try:
         while waiting or running:
             while waiting and len(running) < config.jobs:
