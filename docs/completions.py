@@ -19,6 +19,7 @@ from nas.export.deploy import TARGETS
 from nas.retraining.config import PRESETS, RetrainConfig
 from nas.run import ALL_PRESETS
 from nas.runtime.commandline import settings_parser
+from nas.runtime.jobs import JobsConfig
 from nas.runtime.settings import OneOf, Settings
 from nas.weight_search.config import WeightConfig
 from nas.weight_search.lottery import LotteryConfig
@@ -27,7 +28,7 @@ from nas.weight_search.pruning import RULES
 SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "search": (SearchConfig, WeightConfig),
     "retrain": (RetrainConfig,),
-    "family": (RetrainConfig,),
+    "family": (RetrainConfig, JobsConfig),
     "lottery": (LotteryConfig,),
 }
 """Settings that are options of a verb."""

@@ -79,7 +79,8 @@ def test_pins_lie_in_their_ranges() -> None:
 
 
 def test_what_the_program_imports_is_declared_and_the_other_way_round() -> None:
-    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["export"]]
+    extras = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"], *extras["cluster"], *extras["export"]]
     declared = {re.match("[a-z0-9-]+", line)[0] for line in lines}
     assert imported((".", "cells", "nas")) == declared
 

@@ -1,27 +1,28 @@
 """Retrains several cells along a front: python -m nas family RUN."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from cells.errors import InputError
-from nas.reports.retrained import MEAN, STD
-from nas.retraining.family import retrain_family
-from nas.runtime.commandline import Parser, called
+from nas.runtime.commandline import Parser, add_settings, called
+from nas.runtime.jobs import JobsConfig
 from nas.runtime.owner import owning
-from nas.runtime.run_folder import read_run_config
+from nas.runtime.signals import held_back
 
 
 def parser() -> Parser:
     """Returns the options of this command."""
     parser = Parser(
         prog=called("family"),
-        description="Retrain cells along a search's front; other options are those of retrain.py.",
+        description="Retrain cells along a search's front; other options are those of retrain.",
     )
     parser.add_argument("run", type=Path, help="folder of a finished search")
     parser.add_argument("--cells", type=int, default=3, help="how many cells (default 3)")
     parser.add_argument(
         "--at-once", type=int, default=1, help="networks that a GPU trains side by side (default 1)"
     )
+    add_settings(parser, JobsConfig())
     return parser
 
 
@@ -36,9 +37,15 @@ def command(args: Sequence[str]) -> None:
         if getattr(known, name) < 1:
             option = name.replace("_", "-")
             raise InputError(f"{option} must be at least 1, got {getattr(known, name)}")
+    jobs = JobsConfig(**{f.name: vars(known)[f.name] for f in fields(JobsConfig)})
+    # Here, as these take seconds, and --help needs none of them.
+    with held_back():
+        from nas.reports.retrained import MEAN, STD
+        from nas.retraining.family import retrain_family
+        from nas.runtime.run_folder import read_run_config
     read_run_config(known.run)  # nothing is written where no run lies
     with owning(known.run):
-        results = retrain_family(known.run, known.cells, rest, at_once=known.at_once)
+        results = retrain_family(known.run, known.cells, rest, at_once=known.at_once, jobs=jobs)
     for result in results:
         std = "" if result[STD] is None else f" ± {100 * result[STD]:.2f}"
         print(

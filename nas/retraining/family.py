@@ -20,8 +20,9 @@ from nas.reports.retrained import MEAN, RETRAINED, STD, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
-from nas.runtime.commandline import called, parse, take
+from nas.runtime.commandline import called, options, parse, take
 from nas.runtime.files import read_config, write_csv
+from nas.runtime.jobs import JobsConfig, Work, launch
 from nas.runtime.settings import FREE
 from nas.runtime.signals import Stopped
 
@@ -93,22 +94,29 @@ def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> 
 
 
 def retrain_family(
-    run: Path, count: int, args: Sequence[str], *, at_once: int = 1
+    run: Path,
+    count: int,
+    args: Sequence[str],
+    *,
+    at_once: int = 1,
+    jobs: JobsConfig | None = None,
 ) -> list[dict[str, Any]]:
     """Retrains cells of a front; writes `retrained.csv`, draws them into its picture and page.
 
-    What has been interrupted is gone on with, what is done is kept.
+    What has been interrupted is gone on with, what is done is kept. Table, picture and page are
+    written anew whenever a cell is done.
 
     Args:
         count: how many cells, >= 1.
         args: options of `retrain.py`.
         at_once: networks that a GPU trains side by side, >= 1.
+        jobs: how they run as jobs, if they do.
 
     Returns:
         The rows of `retrained.csv`.
 
     Raises:
-        InputError: as `retrain`, or if a cell was retrained with other options.
+        InputError: as `retrain` or `launch`, or if a cell was retrained with other options.
         Stopped: as `retrain`.
     """
     rows = read_rows(run)
@@ -116,31 +124,66 @@ def retrain_family(
     costs, cells = config.costs, read_chance(run)
     cost = costs[0]
     chosen = spread(rows, cost, count)
-    jobs = []
+    left = []
     for number, row in enumerate(chosen, start=1):
         print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
         job = retraining(run, row, args)
-        jobs += [job] if job else []
+        left += [job] if job else []
     with draft_of(run / "rehearsal") as scratch:
         draw_front(rows, scratch / "front.svg", costs, chance=cells)
+
+    def report() -> list[dict[str, Any]]:
+        results = finished(run, chosen)
+        write_csv(run / RETRAINED, results)
+        trained = points(rows, read_retrained(run), costs)
+        draw_front(rows, run / "front.svg", costs, trained, cells)
+        attempt_page(run, lambda: write_search_page(run, load_front(run), config.to_dict()))
+        return results
+
+    if jobs is not None and jobs.launcher is not None:
+        for _ in launch([work(job, at_once) for job in left], jobs, run / "jobs"):
+            report()
+        return report()
     try:
-        list(retrain_each(jobs, at_once=at_once))
+        for _ in retrain_each(left, at_once=at_once):
+            report()
     except Stopped as stop:
         raise Stopped(stop.received, stop.at, "the same command") from None
+    return report()
+
+
+def work(job: Job, at_once: int) -> Work:
+    """Returns a retraining as a job of an engine does it: all its seeds."""
+    assert job.folder is not None
+    folder, config = str(job.folder), job.config
+    changed = {
+        name: value
+        for name, value in vars(config).items()
+        if value != getattr(RetrainConfig(), name) or name in FREE
+    }
+    return Work(
+        folder,
+        ("retrain", "default", *options(changed), "--out", folder, "--at-once", str(at_once)),
+        ("retrain", *options({n: changed[n] for n in FREE}), "--resume", folder, "--at-once",
+         str(at_once)),
+        str(job.folder / "result.json"),
+    )  # fmt: skip
+
+
+def finished(run: Path, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what is known of the cells that have been retrained, rows of `retrained.csv`."""
     results = []
     for row in chosen:
-        result = read_config(retrained_folder(run, row) / "result.json")
-        results.append(
-            {
-                "file": row["file"],
-                MEAN: result["mean"],
-                STD: result["std"],
-                **result["costs"],
-                "seconds": sum(result["seconds"]),
-            }
-        )
-    write_csv(run / RETRAINED, results)
-    trained = points(rows, read_retrained(run), costs)
-    draw_front(rows, run / "front.svg", costs, trained, cells)
-    attempt_page(run, lambda: write_search_page(run, load_front(run), config.to_dict()))
+        path = retrained_folder(run, row) / "result.json"
+        if path.is_file():
+            result = read_config(path)
+            results.append(
+                {
+                    "file": row["file"],
+                    MEAN: result["mean"],
+                    STD: result["std"],
+                    **result["costs"],
+                    "seconds": sum(result["seconds"]),
+                }
+            )
     return results

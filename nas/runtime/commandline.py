@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -63,11 +63,11 @@ def parse(kind: type[Kind], default: Kind, args: Sequence[str], prog: str) -> Ki
     Raises:
         InputError: for an unknown option (with the nearest one) or a value that does not fit.
     """
-    options = [_option(field.name) for field in fields(kind)]
+    known = [_option(field.name) for field in fields(kind)]
     for arg in args:
         name = _option(arg.partition("=")[0].removeprefix("--"))
-        if arg.startswith("--") and name not in (*options, "--help"):
-            raise unknown("option", arg.partition("=")[0], options)
+        if arg.startswith("--") and name not in (*known, "--help"):
+            raise unknown("option", arg.partition("=")[0], known)
     parser = settings_parser(kind, default, prog)
     spelled = [
         "=".join((_option(name[2:]), *rest)) if arg.startswith("--") else arg
@@ -94,6 +94,18 @@ def settings_parser(kind: type[Settings], default: Settings, prog: str) -> Parse
         allow_abbrev=False,
         add_help=False,
     )
+    _add_settings(parser, kind, default)
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
+    """Adds options for settings that stand beside other options, with their default values."""
+    _add_settings(parser, type(default), default)
+    parser.set_defaults(**vars(default))
+
+
+def _add_settings(parser: argparse.ArgumentParser, kind: type[Settings], default: Settings) -> None:
+    """Adds an option for each setting, group by group."""
     types, helps = setting_types(kind), _help_texts(kind)
     for title, names in _groups(kind):
         group = parser.add_argument_group(title)
@@ -103,7 +115,6 @@ def settings_parser(kind: type[Settings], default: Settings, prog: str) -> Parse
             group.add_argument(_option(name), dest=name, help=text, **_value(types[name]))
         if names == kind.common:
             group.add_argument("--help", action="help", help="Show all options and leave.")
-    return parser
 
 
 def shorter_warmup(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +194,18 @@ def _truth(text: str) -> bool:
     if text.lower() not in TRUTH:
         raise argparse.ArgumentTypeError(f"must be True or False, got {text!r}")
     return TRUTH[text.lower()]
+
+
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Returns the command line that gives settings; `parse` reads it back."""
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) == 1:
+            words.append(f"{_option(name)}={values[0]}")
+        else:
+            words += [_option(name), *map(str, values)]
+    return words
 
 
 def take(args: list[str], name: str) -> str | None:

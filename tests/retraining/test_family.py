@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from safetensors.torch import load_file
 from cells.errors import InputError
 from nas.commands.family import command
 from nas.reports.report import read_rows
-from nas.retraining.family import retrain_family, spread
+from nas.retraining.family import retrain_family, retraining, spread, work
 from nas.retraining.trainer import Trainer
 from nas.run import read_any_run, search
 from nas.runtime.metrics import MetricsLog
@@ -138,9 +140,43 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     for step, number in ((7 + 8, None), (5 + 1, signal.SIGTERM), (9 + 10, signal.SIGTERM)):
         with interrupted(Trainer, step, number):
             command(args)
-    assert not (run / "retrained.csv").exists()
+    with open(run / "retrained.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1  # what is done is told
     command([*args, "--at-once", "2"])
     assert record(run) == whole
+
+
+def test_a_job_saves_when_its_time_is_up_and_the_family_goes_on_in_another(
+    run: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = spread(read_rows(run), "params", 1)[0]
+    job = retraining(run, row, FOUR[2:])
+    assert job is not None and job.folder is not None
+    begun, folder, again = work(job, 1), job.folder, []
+
+    def end_time() -> None:
+        deadline = time.monotonic() + 600
+        while not folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    # As submitit does: from the handler of a signal that comes while it waits for the run.
+    former = signal.signal(signal.SIGUSR2, lambda *_: again.append(begun.checkpoint()))
+    try:
+        threading.Thread(target=end_time).start()
+        assert begun() == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGUSR2, former)
+    assert [each.function for each in again] == [begun]
+    assert not (folder / "result.json").exists()
+
+    command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
+    found = record(run)
+    assert found.pop("table") == whole["table"][:1]
+    assert found == {name: each for name, each in whole.items() if folder.name in name}
+    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {folder}" in (
+        capsys.readouterr().out
+    )
 
 
 KILLED = """

@@ -1,0 +1,172 @@
+"""Runs of this program as jobs of an engine, through submitit: processes here, or SLURM's.
+
+A job is a command line of this program. When its time is up it saves, is queued again, and goes on
+from there, as often as it takes. What it leaves is read from its run folder, never from a pickle.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cells.errors import InputError
+from nas.runtime.settings import Count, OneOf, Settings
+
+LAUNCHERS = ("local", "slurm")
+REQUEUES = 1000
+"""How often a job may be ended for its time before that counts as a failure."""
+POLL = 1.0
+"""Seconds between two looks at the jobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobsConfig(Settings):
+    """Jobs."""
+
+    launcher: Annotated[str | None, OneOf("launcher", LAUNCHERS)] = None
+    """What runs the retrainings as jobs: local (processes here) or slurm; None runs them in this
+    process, one after the other. Wants pip install 'lambda-nas[cluster]'."""
+    jobs: Count = 2
+    """Jobs at once."""
+    job_time: Count = 60
+    """Minutes after which a job saves, is queued again and goes on."""
+    job_options: tuple[str, ...] = ()
+    """Further ones of submitit, e.g. gpus_per_node=1 slurm_partition=long. Without gpus_per_node a
+    local job sees no GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for text in self.job_options:
+            if not all(text.partition("=")):
+                raise InputError(f"job_options are KEY=VALUE, got {text!r}")
+
+    def options(self) -> dict[str, int | str]:
+        """Returns the further options by name, whole numbers as such."""
+        pairs = (text.partition("=") for text in self.job_options)
+        return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+
+
+@dataclass
+class Work:
+    """A run, as a job does it: plain texts, which are all that submitit pickles."""
+
+    folder: str
+    """Of the run."""
+    begin: tuple[str, ...]
+    """Verb and options that begin it."""
+    go_on: tuple[str, ...]
+    """Verb and options that go on with it."""
+    result: str
+    """File that is there once it has ended well."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
+    """Where it runs, in the job."""
+
+    def __call__(self) -> int:
+        """Begins the run, or goes on with it, to its end, and returns the exit code."""
+        words = self.go_on if os.path.exists(self.folder) else self.begin
+        # A session of its own: a Ctrl-C at a terminal reaches it once, from here.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nas", *words],
+            start_new_session=True,
+            # SLURM sends it to all processes of a job; the one above heeds it.
+            preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
+        )
+        try:
+            return self.process.wait()
+        finally:
+            self._stop()
+
+    def checkpoint(self) -> Any:
+        """Has the run save and leave, for submitit, which then queues the job again."""
+        from submitit.helpers import DelayedSubmission
+
+        self._stop()
+        return DelayedSubmission(replace(self, process=None))
+
+    def _stop(self) -> None:
+        """Has the run save and leave, also from a signal's handler that interrupts `__call__`."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            # Not Popen.wait: what is interrupted there holds its lock.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"process": None}
+
+
+def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Work]:
+    """Runs works as jobs, some at once.
+
+    Args:
+        config: with a launcher.
+        logs: folder for what submitit writes, and for what the jobs print.
+
+    Yields:
+        Each work when its job has ended well, in the order in which they end.
+
+    Raises:
+        InputError: if the launcher cannot be used, or, after all have ended, if a job has failed.
+    """
+    executor = _executor(config, logs)
+    waiting, failures = list(works), list[str]()
+    running: list[tuple[Work, Any]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < config.jobs:
+                work = waiting.pop(0)
+                running.append((work, executor.submit(work)))
+                print(f"job {running[-1][1].job_id}: {work.folder}", flush=True)
+            ended = [pair for pair in running if pair[1].done()]
+            for work, job in ended:
+                running.remove((work, job))
+                if os.path.exists(work.result):
+                    yield work
+                else:
+                    failures.append(f"{work.folder}: {_last_words(job)}")
+            if not ended:
+                time.sleep(POLL)
+    finally:
+        for _, job in running:  # they save and leave
+            job.cancel(check=False)
+    if failures:
+        raise InputError(
+            f"{len(failures)} of {len(works)} jobs failed, logs are in {logs}, the same command "
+            f"goes on: {failures[0]}"
+        )
+
+
+def _executor(config: JobsConfig, logs: Path) -> Any:
+    """Returns submitit's executor.
+
+    Raises:
+        InputError: if submitit or the launcher's programs are absent, or an option is unknown.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise InputError("jobs want submitit: pip install 'lambda-nas[cluster]'") from None
+    assert config.launcher is not None
+    # Jobs import what this process does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+    requeues = {f"{config.launcher}_max_num_timeout": REQUEUES}
+    try:
+        executor = submitit.AutoExecutor(logs, cluster=config.launcher, **requeues)
+        own = {"name": "nas", "timeout_min": config.job_time}
+        executor.update_parameters(**own | config.options())
+    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
+        raise InputError(f"launcher {config.launcher!r}: {error}") from error
+    return executor
+
+
+def _last_words(job: Any) -> str:
+    """Returns the error that a job that has failed printed, or else its last line."""
+    lines = (job.stderr() or "").splitlines()
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["it left no word"])[-1].strip()
