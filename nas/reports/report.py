@@ -19,7 +19,7 @@ from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
 from nas.data.datasets import ImageData
-from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
+from nas.reports.cell_graph import draw_genotype, draw_supernet
 from nas.reports.chance import CHANCE, chance_rows
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
@@ -186,9 +186,7 @@ def write_report(
 def _draw_ends(folder: Path, front: Front, lams: Tensor) -> None:
     """Draws the supernet's cells at the lowest and the highest λ, (2, num_costs)."""
     for name, probs in zip(("lowest", "highest"), front.log_probs(lams).exp(), strict=True):
-        for kind in front.space.kinds:
-            stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
-            draw_supernet_cell(front.space, kind, probs, stem)
+        draw_supernet(front.space, probs, folder / "cells" / f"supernet-{name}-lam")
 
 
 def read_rows(run: Path) -> list[dict[str, Any]]:

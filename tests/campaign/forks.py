@@ -130,12 +130,11 @@ def _without_pictures() -> None:
     def picture(path: Path, *_: Any) -> None:
         write_atomically(path, b"a picture")
 
-    def cell(graph: Any, stem: str) -> list[Path]:
-        paths = [Path(f"{stem}.{kind}") for kind in ("svg", "png", "dot")]
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, graph.source.encode())
-        return paths
+    def cell(graphs: Any, stem: Path) -> Path:
+        path = stem.with_name(f"{stem.name}.svg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(graph.source for graph in graphs.values()).encode())
+        return path
 
     front_plot.save_picture = run.save_picture = picture
     cell_graph._text_width = lambda text, size: 1.0
