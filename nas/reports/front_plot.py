@@ -119,8 +119,9 @@ def _plot_panel(
     every = [row[f"lam_{cost}"] for row in rows]
     _scatter_front(axes, cells, lams, (min(every), max(every)), f"λ of {cost}" if several else "λ")
     if dominated:
+        xs, ys = zip(*dominated, strict=True)
         axes.scatter(
-            *zip(*dominated, strict=True), s=26, facecolors=PAPER, edgecolors=MUTED, linewidth=0.8,
+            xs, ys, s=26, facecolors=PAPER, edgecolors=MUTED, linewidth=0.8,
             zorder=2, label="the same, of dominated cells",
         )  # fmt: skip
     for number, (row, (x, mean, _)) in enumerate(zip(retrained, bars, strict=True)):
@@ -150,8 +151,9 @@ def _scatter_front(
     viridis = matplotlib.colormaps["viridis"]
     colours = LinearSegmentedColormap.from_list("lam", viridis([i / 20 for i in range(19)]))
     norm = LogNorm(low, high) if low < high else None
+    xs, ys = zip(*cells, strict=True)
     points = axes.scatter(
-        *zip(*cells, strict=True), s=56, c=lams, cmap=colours, norm=norm, edgecolors=PAPER,
+        xs, ys, s=56, c=lams, cmap=colours, norm=norm, edgecolors=PAPER,
         zorder=4, label=VALIDATION,
     )  # fmt: skip
     if norm is not None:

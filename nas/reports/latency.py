@@ -35,7 +35,7 @@ class Calibration(NamedTuple):
     intercept: float
     error: float
     """Largest relative error of the networks that were measured."""
-    count: int
+    networks: int
     """How many were."""
 
     @classmethod
@@ -72,7 +72,7 @@ class Calibration(NamedTuple):
         line = f"{self.slope:.3g} × latency {sign} {abs(self.intercept):.3g} ms"
         return (
             f"A whole network takes {line}, where latency is measured operation by operation "
-            f"({self.count} networks of the front measured, off by {100 * self.error:.0f} % at "
+            f"({self.networks} networks of the front measured, off by {100 * self.error:.0f} % at "
             "most)."
         )
 
@@ -111,7 +111,8 @@ def read_calibration(run: Path) -> Calibration | None:
         return None
     check_sums(run, MAX_BYTES)
     names, lines = read_table(path, MAX_BYTES)
-    added, whole = [], []
+    added: list[float] = []
+    whole: list[float] = []
     for where, line in lines:
         row = dict(zip(names, line, strict=True))
         for values, name in ((added, "latency"), (whole, "measured")):

@@ -30,7 +30,7 @@ def test_the_line_is_that_of_least_squares() -> None:
     slope, intercept = np.polyfit(ADDED, TOOK, 1)
     assert (found.slope, found.intercept) == pytest.approx((slope, intercept))
     errors = np.abs(np.polyval([slope, intercept], ADDED) / np.array(TOOK) - 1)
-    assert found.error == pytest.approx(errors.max()) and found.count == 5
+    assert found.error == pytest.approx(errors.max()) and found.networks == 5
     assert found.added(found.whole(3.3)) == pytest.approx(3.3)
     assert found.whole(0.1) == 0
     assert f"takes {slope:.3g} × latency − {-intercept:.3g} ms" in found.text()
@@ -125,7 +125,7 @@ def test_a_search_that_prices_latency_measures_whole_networks(
     )  # fmt: skip
     search(config, tmp_path / "run")
     found, rows = read_calibration(tmp_path / "run"), read_rows(tmp_path / "run")
-    assert found is not None and found.count == min(len(rows), 5)
+    assert found is not None and found.networks == min(len(rows), 5)
     assert found.text() in capsys.readouterr().out
     for row in rows:
         assert row["whole_latency"] == found.whole(row["latency"])
