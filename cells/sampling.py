@@ -145,7 +145,7 @@ def random_cells_over(
     steep = [FLATTEST * ratio**i / span for i in range(TILTS)]
     betas = [*(-beta for beta in reversed(steep)), 0.0, *steep]
     means = [table.base + _tilt(space, table.table, beta, kept).mean for beta in betas]
-    cells = []
+    cells: list[Choices] = []
     for cost in costs:
         # The means fall; the first that is no larger than the cost, and the one before it.
         after = next((i for i, mean in enumerate(means) if mean <= cost), len(means) - 1)

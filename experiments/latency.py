@@ -12,7 +12,6 @@ the even rounds agree with the odd ones.
 
 import random
 import statistics
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from cells.network import Network
 from cells.sampling import random_cell
 from cells.space import find_space
 from experiments.records import recorded
+from nas.objective.timing import timed
 from nas.runtime.commandline import Parser, run_script
 from nas.runtime.streams import stream
 
@@ -39,22 +39,6 @@ ROUNDS = 40
 def skeleton(space: str, cells: int, channels: int, side: int) -> Skeleton:
     """The networks' sizes, with 10 classes."""
     return Skeleton(find_space(space), 3, 10, side, side, channels, cells)
-
-
-def timed(networks: list[Network], image: torch.Tensor, rounds: int) -> list[list[float]]:
-    """Milliseconds of a forward pass of each network on this thread, [network][round]."""
-    order = list(range(len(networks)))
-    draw = random.Random(0)
-    found: list[list[float]] = [[] for _ in networks]
-    with torch.inference_mode():
-        for _ in range(rounds):
-            draw.shuffle(order)
-            for place in order:
-                networks[place](image[:1])
-                start = time.thread_time()
-                networks[place](image)
-                found[place].append(1e3 * (time.thread_time() - start))
-    return found
 
 
 def measure(where: Skeleton, count: int, batch: int, rounds: int) -> dict[str, Any]:

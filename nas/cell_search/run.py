@@ -14,10 +14,12 @@ from nas.cell_search.folder import STATE_KEYS, check_state
 from nas.cell_search.presets import PRESETS, with_method
 from nas.cell_search.searcher import Searcher
 from nas.data.batches import draw_part
+from nas.objective.timing import ROUNDS, whole_latencies
 from nas.optim.kind import SearchKind
 from nas.reports.cell_graph import draw_dot
 from nas.reports.chance import beside_chance, read_chance
 from nas.reports.diagnostics import diagnose
+from nas.reports.latency import Timer, read_calibration
 from nas.reports.page import PAGE, attempt_page, write_search_page
 from nas.reports.page_data import DISTRIBUTIONS, METRICS, note_distribution
 from nas.reports.report import read_rows, write_report
@@ -51,6 +53,7 @@ def rehearse(searcher: Searcher, folder: Path) -> None:
         grid=1,
         shrunk=config.shrink,
         chance=min(config.chance, REHEARSAL_CELLS),
+        timer=_timer(searcher, rounds=1),
         pictures=False,
     )
     draw_dot(folder / "dot")
@@ -117,6 +120,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
             grid=config.grid,
             shrunk=config.shrink,
             chance=config.chance,
+            timer=_timer(searcher, ROUNDS),
         )
     )
     if rows is not None:
@@ -127,7 +131,19 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
         print(f"genotypes in {path / 'genotypes'}, pictures in {path / 'cells'}")
         for line in beside_chance(rows, read_chance(path)):
             print(line)
+        calibration = read_calibration(path)
+        if calibration is not None:
+            print(calibration.text())
         print(f"page: {path / PAGE}")
+
+
+def _timer(searcher: Searcher, rounds: int) -> Timer | None:
+    """Returns what measures whole networks here, if latency was priced and measured here."""
+    config, skeleton = searcher.config, searcher.problem.skeleton
+    if "latency" not in config.costs or config.latency_file is not None:
+        return None
+    device, batch = searcher.processes.device, config.latency_batch
+    return lambda genotypes: whole_latencies(genotypes, skeleton, device, batch, rounds)
 
 
 KIND = SearchKind(

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.cell_search.fronts import load_front
 from nas.reports.answer import Row, answer, in_words, known_cells
+from nas.reports.latency import WHOLE, Calibration, read_calibration
 from nas.reports.report import FRONT
 
 SHARED = "in [0, 1] on validation images, with shared weights"
@@ -36,7 +38,7 @@ def at_lam(run: Path, lam: Sequence[float]) -> tuple[Genotype, list[str]]:
     genotype = load_front(run).at(*lam)
     rows = known_cells(run) if (run / FRONT).is_file() else []
     row = next((row for row in rows if row["genotype"] == genotype.id), None)
-    return genotype, [_unseen(genotype) if row is None else _seen(row, run)]
+    return genotype, [_unseen(genotype, read_calibration(run)) if row is None else _seen(row, run)]
 
 
 def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[str]]:
@@ -44,11 +46,14 @@ def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[s
     if not (run / FRONT).is_file():
         genotype = load_front(run).within(**bounds)
         unfinished = f"the search is unfinished: nothing is known of its cells; --resume {run}"
-        return genotype, [_unseen(genotype), unfinished]
+        return genotype, [_unseen(genotype, None), unfinished]
+    calibration = read_calibration(run)
     found = answer(known_cells(run), bounds)
     if found is None:
+        if "latency" in bounds and calibration is not None:
+            bounds = bounds | {"latency": calibration.added(bounds["latency"])}
         genotype = load_front(run).within(**bounds)
-        return genotype, [_unseen(genotype)]
+        return genotype, [_unseen(genotype, calibration)]
     told = [_seen(found.best, run)]
     for name, row in (("next step down", found.down), ("next step up", found.up)):
         told.append(f"{name}: " + ("none" if row is None else f"{row['file']}, {in_words(row)}"))
@@ -59,9 +64,11 @@ def _seen(row: Row, run: Path) -> str:
     return f"{run / row['file']}: {in_words(row)}"
 
 
-def _unseen(genotype: Genotype) -> str:
+def _unseen(genotype: Genotype, calibration: Calibration | None) -> str:
     """What can be said of a cell that is not in the table: it was never scored."""
-    row = {"val_accuracy": None, "retrained": None, **genotype.costs}
+    row: dict[str, Any] = {"val_accuracy": None, "retrained": None, **genotype.costs}
+    if calibration is not None:
+        row[WHOLE] = calibration.whole(genotype.costs["latency"])
     lam = ", ".join(f"{name} {value:.4g}" for name, value in (genotype.lam or {}).items())
     return (
         f"genotype {genotype.id}, λ {lam}: {in_words(row)}; its accuracy is not known, "

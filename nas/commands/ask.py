@@ -37,6 +37,7 @@ def command(args: Sequence[str]) -> None:
         from nas.architecture.budgets import parse_bound
         from nas.commands.answers import at_lam, list_front, within_budget
         from nas.reports.chance import beside_chance, read_chance
+        from nas.reports.latency import WHOLE, read_calibration
         from nas.reports.report import read_rows
 
     run: Path = given.run
@@ -46,6 +47,9 @@ def command(args: Sequence[str]) -> None:
             raise InputError(f"{option} is for one cell: say which with --lam or --at-most")
         rows = read_rows(run)
         list_front(rows)
+        calibration = read_calibration(run)
+        if calibration is not None:
+            print(f"{WHOLE}, in ms per batch: {calibration.text()}")
         for line in beside_chance(rows, read_chance(run)):
             print(line)
         return

@@ -49,5 +49,4 @@ def command(args: Sequence[str]) -> None:
         cells = {named.group() if named else genotype.id: genotype}
         folder = given.out or Path("pictures")
     for name, genotype in cells.items():
-        for path in draw_genotype(genotype, folder / name):
-            print(path)
+        print(draw_genotype(genotype, folder / name))

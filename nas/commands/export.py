@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.export.deploy import TARGETS, export
+from nas.export.deploy import RUNS, TARGETS, export
 from nas.runtime.commandline import Parser, called
 
 
@@ -45,6 +45,7 @@ def command(args: Sequence[str]) -> None:
     used = "the images given" if given.images else "16 images of random bytes, always the same"
     print(f"largest difference of a probability: {done.difference:.1e}")
     print(f"  on {used}, in batches of 1 and 16")
-    print(f"one image: {done.latency:.3g} ms in this runtime, on this machine")
+    print(f"latency of the whole network: {done.latency:.3g} ms in this runtime, on this machine")
+    print(f"  a batch of 1, median of {RUNS} runs, CPU threads: {done.threads}")
     print(f"{done.params:,} parameters, {done.flops:,} multiply–adds")
     print(f"{done.num_bytes:,} bytes in {done.path}")

@@ -48,7 +48,9 @@ class Deployment:
     difference: float
     """Largest difference of a probability from the network's."""
     latency: float
-    """Median time of one image in the runtime, in milliseconds."""
+    """Median time of one image in the runtime, of `RUNS`, in milliseconds."""
+    threads: int
+    """CPU threads of the runtime."""
 
 
 @torch.no_grad()
@@ -90,9 +92,10 @@ def export(
         )
     latency = _milliseconds(program.run, _random_images(network)[:1])
     write_atomically(out, program.content)
+    threads = torch.get_num_threads()  # of ONNX Runtime, too
     flops = cost_table("flops", network.skeleton).total(network.genotype.choices())
     params = sum(parameter.numel() for parameter in network.parameters())
-    return Deployment(out, len(program.content), params, int(flops), difference, latency)
+    return Deployment(out, len(program.content), params, int(flops), difference, latency, threads)
 
 
 @torch.no_grad()

@@ -118,7 +118,9 @@ def to_onnx(network: Network) -> Program:
         del part.metadata_props[:]  # traces of torch, with paths on this machine
     onnx.helper.set_model_props(model, facts(network))
     content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])

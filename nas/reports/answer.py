@@ -8,6 +8,7 @@ from typing import Any
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.notation import read_genotype
+from nas.reports.latency import WHOLE
 from nas.reports.report import read_rows
 from nas.reports.retrained import read_retrained
 
@@ -50,6 +51,12 @@ def costs_of(row: Row) -> dict[str, float]:
     return {name: row[name] for name in UNITS if name in row}
 
 
+def spent(row: Row, cost: str) -> float:
+    """Returns what a budget counts: of latency that of the whole network, where it is known."""
+    value: float = row[WHOLE] if cost == "latency" and WHOLE in row else row[cost]
+    return value
+
+
 def answer(rows: Sequence[Row], bounds: Mapping[str, float]) -> Answer | None:
     """Returns the best of some cells within a budget, None if none is within it.
 
@@ -67,7 +74,7 @@ def answer(rows: Sequence[Row], bounds: Mapping[str, float]) -> Answer | None:
     for name in bounds:
         if name not in names:
             raise unknown("cost", name, names)
-    inside = [row for row in rows if all(row[name] <= most for name, most in bounds.items())]
+    inside = [row for row in rows if all(spent(row, name) <= b for name, b in bounds.items())]
     if not inside:
         return None
     cost = next(iter(bounds))
@@ -90,7 +97,7 @@ def best_within(run: Path, bounds: Mapping[str, float]) -> Genotype:
     rows = known_cells(run)
     found = answer(rows, bounds)
     if found is None:
-        least = ", ".join(f"{name} {min(row[name] for row in rows):,.6g}" for name in bounds)
+        least = ", ".join(f"{name} {min(spent(row, name) for row in rows):,.6g}" for name in bounds)
         raise InputError(f"no cell of {run} is within the budget: the least are {least}")
     return read_genotype(run / found.best["file"])
 
@@ -103,6 +110,11 @@ def _quality(row: Row) -> tuple[bool, float, float]:
 def in_words(row: Row) -> str:
     """Returns costs with units and accuracies of a cell, in one line."""
     parts = [f"{value:,.6g} {UNITS[name]}" for name, value in costs_of(row).items()]
+    if WHOLE in row:
+        place = list(costs_of(row)).index("latency")
+        parts[place] = (
+            f"{row[WHOLE]:,.3g} ms (measured operation by operation {row['latency']:,.3g} ms)"
+        )
     if row["retrained"] is not None:
         spread = "" if row["retrained_std"] is None else f" ± {100 * row['retrained_std']:.2f}"
         parts.append(f"{100 * row['retrained']:.2f}{spread} % test accuracy, retrained")

@@ -3,12 +3,13 @@
     python -m nas draw SOURCE [--out FOLDER]
 
 Cells are laid out by the Graphviz that pygraphviz's wheels bring along, so no `dot` program is
-needed. The same input gives the same bytes of DOT and SVG.
+needed. The same input gives the same bytes.
 """
 
 import functools
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +38,9 @@ FAMILIES = {
     "": "#7a5ea8",
 }
 PILL_SIZE, NODE_SIZE = 11, 13  # points
+HEADING = 22
+"""Points for the name of a kind of cell above it."""
 POINTS_PER_INCH = 72
-PNG_DPI = 96
 
 
 class Wire(NamedTuple):
@@ -54,59 +56,59 @@ class Wire(NamedTuple):
     """In [0, 1]: 1 is the full colour of the operation's family, 0 nearly light grey."""
 
 
-def draw_genotype(genotype: Genotype, path_stem: Path) -> list[Path]:
-    """Draws every cell of a genotype.
+def draw_genotype(genotype: Genotype, path_stem: Path) -> Path:
+    """Draws all kinds of cell of a genotype into one picture.
 
     Returns:
-        The files written: `<stem>.<kind>.svg`, `.png` and `.dot` for each kind of cell, without
-        the kind where the space has only one.
+        The file written, `<stem>.svg`.
     """
     space = find_space(genotype.space)
-    paths = []
+    graphs = {}
     for kind in space.kinds:
         wires = [
             Wire(edge.source, target, edge.op, edge.op.replace("_", " "), 2.6, 1.0)
             for target, edges in enumerate(genotype.cells[kind], start=space.num_inputs)
             for edge in sorted(edges, key=lambda edge: edge.source)
         ]
-        infix = f".{kind}" if len(space.kinds) > 1 else ""
-        paths += _render(_cell_graph(space, kind, wires, 0.6), f"{path_stem}{infix}")
-    return paths
+        graphs[kind] = _cell_graph(space, kind, wires, 0.6)
+    return _render(graphs, path_stem)
 
 
-def draw_supernet_cell(space: SearchSpace, kind: str, probs: Tensor, path_stem: Path) -> list[Path]:
-    """Draws one kind of cell with the likeliest operation on every edge.
+def draw_supernet(space: SearchSpace, probs: Tensor, path_stem: Path) -> Path:
+    """Draws all kinds of cell with the likeliest operation on every edge, into one picture.
 
     The line is as wide as that operation is likely and fades where the edge is undecided; an
     edge whose likeliest operation is `none` is a hairline without a label.
 
     Args:
         space: the space searched.
-        kind: the kind of cell to draw.
         probs: probabilities of the operations on the edges of all kinds, (edges, ops).
-        path_stem: the pictures' common path, to which `.svg`, `.png` and `.dot` are added.
+        path_stem: the picture's path, to which `.svg` is added.
 
     Returns:
-        The files written.
+        The file written.
     """
     assert probs.shape == (space.num_edges, len(space.ops)), probs.shape
-    wires = []
-    for row, (source, target) in enumerate(space.cell_edges, start=space.first_edge(kind)):
-        prob, column = (value.item() for value in probs[row].max(dim=0))
-        op = space.ops[int(column)]
-        chance = 1 / len(space.ops)
-        label = "" if op == "none" else f"{op.replace('_', ' ')} {prob:.0%}"
-        width = 0.5 if op == "none" else 0.6 + 3.6 * prob
-        certainty = max(0.0, (prob - chance) / (1 - chance))
-        wires.append(Wire(source, target, op, label, width, certainty))
-    return _render(_cell_graph(space, kind, wires, 0.35), str(path_stem))
+    graphs = {}
+    for kind in space.kinds:
+        wires = []
+        for row, (source, target) in enumerate(space.cell_edges, start=space.first_edge(kind)):
+            prob, column = (value.item() for value in probs[row].max(dim=0))
+            op = space.ops[int(column)]
+            chance = 1 / len(space.ops)
+            label = "" if op == "none" else f"{op.replace('_', ' ')} {prob:.0%}"
+            width = 0.5 if op == "none" else 0.6 + 3.6 * prob
+            certainty = max(0.0, (prob - chance) / (1 - chance))
+            wires.append(Wire(source, target, op, label, width, certainty))
+        graphs[kind] = _cell_graph(space, kind, wires, 0.35)
+    return _render(graphs, path_stem)
 
 
-def draw_dot(path_stem: Path) -> list[Path]:
+def draw_dot(path_stem: Path) -> Path:
     """Draws a graph of one node, as quickly as shows whether Graphviz works."""
     graph = graphviz.Digraph("dot")
     graph.node("λ")
-    return _render(graph, str(path_stem))
+    return _render({"dot": graph}, path_stem)
 
 
 def _cell_graph(
@@ -207,17 +209,70 @@ def _blend(start: str, end: str, share: float) -> str:
     return to_hex((red, green, blue))
 
 
-def _render(graph: graphviz.Digraph, stem: str) -> list[Path]:
-    """Writes a graph as SVG, PNG and DOT, each of them whole or not at all."""
-    layout = pygraphviz.AGraph(string=graph.source)
-    svg = layout.draw(format="svg", prog="dot").decode()
-    files = {
-        # Graphviz signs the file with its version and date.
-        Path(f"{stem}.svg"): re.sub(r"<!-- Generated by.*?-->\n", "", svg, flags=re.S).encode(),
-        Path(f"{stem}.png"): layout.draw(format="png", prog="dot", args=f"-Gdpi={PNG_DPI}"),
-        Path(f"{stem}.dot"): graph.source.encode(),
-    }
-    for path, data in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    return list(files)
+def _render(graphs: Mapping[str, graphviz.Digraph], stem: Path) -> Path:
+    """Writes graphs as one SVG, whole or not at all: several one above the other, with names."""
+    drawn = {name: _layout(graph) for name, graph in graphs.items()}
+    if len(drawn) == 1:
+        (svg,) = drawn.values()
+    else:
+        svg = _stacked(drawn)
+    path = stem.with_name(f"{stem.name}.svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, svg.encode())
+    return path
+
+
+def _layout(graph: graphviz.Digraph) -> str:
+    """Returns a graph as SVG."""
+    _read_fonts()
+    svg = pygraphviz.AGraph(string=graph.source).draw(format="svg", prog="dot").decode()
+    # Graphviz signs the file with its version and date.
+    return re.sub(r"<!-- Generated by.*?-->\n", "", svg, flags=re.S)
+
+
+@functools.cache
+def _read_fonts() -> None:
+    """Has Graphviz read the system's fonts, and hides what its Fontconfig says meanwhile.
+
+    That is a warning for each of the system's settings that is newer than it.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        pygraphviz.AGraph(string='digraph { a [label="a"] }').draw(format="svg", prog="dot")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _stacked(drawn: Mapping[str, str]) -> str:
+    """Returns SVGs of Graphviz as one, each below its name and inside an element of that id."""
+    parts, top, widest = [], 0.0, 0.0
+    for name, svg in drawn.items():
+        found = re.search(r'<svg width="(\d+)pt" height="(\d+)pt"\s+viewBox="([^"]+)"', svg)
+        assert found is not None, svg[:400]
+        width, height = float(found[1]), float(found[2])
+        inside = svg[svg.index(">", found.end()) + 1 : svg.rindex("</svg>")].strip()
+        parts += [
+            f'<text x="8" y="{top + NODE_SIZE + 5:g}" font-family="{",".join(FONTS)}" '
+            f'font-size="{NODE_SIZE}" fill="{MUTED}">{name}</text>',
+            f'<svg id="{name}" y="{top + HEADING:g}" width="{width:g}" height="{height:g}" '
+            f'viewBox="{found[3]}">',
+            inside,
+            "</svg>",
+        ]
+        top, widest = top + HEADING + height, max(widest, width)
+    return "\n".join(
+        [
+            '<?xml version="1.0" encoding="UTF-8" standalone="no"?>',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{widest:g}pt" height="{top:g}pt" '
+            f'viewBox="0 0 {widest:g} {top:g}">',
+            f'<rect width="100%" height="100%" fill="{PAPER}"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )

@@ -20,7 +20,7 @@ from nas.selection.pareto import pareto
 COSTS = {
     "params": "parameters",
     "flops": "multiply–adds",
-    "latency": "latency, ms per batch",
+    "latency": "latency, ms per batch, operation by operation",
     "kl": "KL divergence, nats",
 }
 VALIDATION = "validation accuracy, shared weights"
@@ -67,8 +67,9 @@ def draw_front(
             labels.append(_plot_panel(axes, rows, cost, retrained, chance, len(costs) > 1))
             handles, names = axes.get_legend_handles_labels()
             known |= zip(names, handles, strict=True)
+        order = sorted(known, key=lambda name: name == RANDOM)  # which is drawn first
         figure.legend(
-            [*known.values()], [*known], loc="outside upper left", ncols=2 * len(costs),
+            [known[name] for name in order], order, loc="outside upper left", ncols=2 * len(costs),
             frameon=False, fontsize=9, labelcolor=MUTED, handlelength=1.6,
         )  # fmt: skip
         figure.draw_without_rendering()  # settles the layout, so that pixels can be compared
@@ -114,9 +115,13 @@ def _plot_panel(
     best = pareto([accuracy for _, accuracy in cells], [[at] for at, _ in cells])
     line = [cell for cell, member in zip(cells, best, strict=True) if member]
     axes.step(*zip(*line, strict=True), where="post", color=FAINT, linewidth=1.2, zorder=1)
+    lams = [row[f"lam_{cost}"] for row in front]
+    every = [row[f"lam_{cost}"] for row in rows]
+    _scatter_front(axes, cells, lams, (min(every), max(every)), f"λ of {cost}" if several else "λ")
     if dominated:
+        xs, ys = zip(*dominated, strict=True)
         axes.scatter(
-            *zip(*dominated, strict=True), s=26, facecolors=PAPER, edgecolors=MUTED, linewidth=0.8,
+            xs, ys, s=26, facecolors=PAPER, edgecolors=MUTED, linewidth=0.8,
             zorder=2, label="the same, of dominated cells",
         )  # fmt: skip
     for number, (row, (x, mean, _)) in enumerate(zip(retrained, bars, strict=True)):
@@ -125,9 +130,6 @@ def _plot_panel(
             x, mean, yerr=row["std"], fmt="D", color=INK, markersize=4.5, elinewidth=1, capsize=2.5,
             zorder=3, label=None if number else f"{TEST}{spread}",
         )  # fmt: skip
-    lams = [row[f"lam_{cost}"] for row in front]
-    every = [row[f"lam_{cost}"] for row in rows]
-    _scatter_front(axes, cells, lams, (min(every), max(every)), f"λ of {cost}" if several else "λ")
     marks = [(point, point) for point in (*cells, *dominated)]
     marks += [((x, mean - std), (x, mean + std)) for x, mean, std in bars]
     steps = []
@@ -149,8 +151,9 @@ def _scatter_front(
     viridis = matplotlib.colormaps["viridis"]
     colours = LinearSegmentedColormap.from_list("lam", viridis([i / 20 for i in range(19)]))
     norm = LogNorm(low, high) if low < high else None
+    xs, ys = zip(*cells, strict=True)
     points = axes.scatter(
-        *zip(*cells, strict=True), s=56, c=lams, cmap=colours, norm=norm, edgecolors=PAPER,
+        xs, ys, s=56, c=lams, cmap=colours, norm=norm, edgecolors=PAPER,
         zorder=4, label=VALIDATION,
     )  # fmt: skip
     if norm is not None:

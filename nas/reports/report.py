@@ -19,10 +19,11 @@ from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
 from nas.data.datasets import ImageData
-from nas.reports.cell_graph import draw_genotype, draw_supernet_cell
+from nas.reports.cell_graph import draw_genotype, draw_supernet
 from nas.reports.chance import CHANCE, chance_rows
 from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
+from nas.reports.latency import LATENCY, WHOLE, Timer, measured_rows, read_calibration
 from nas.reports.retrained import points, read_retrained
 from nas.runtime.files import csv_bytes, require_folder
 from nas.runtime.metrics import Average, accuracy
@@ -121,10 +122,11 @@ def write_report(
     grid: int,
     shrunk: int = 1,
     chance: int = 0,
+    timer: Timer | None = None,
     pictures: bool = True,
 ) -> list[dict[str, Any]]:
-    """Scores every cell of the front and writes front.csv, chance.csv, genotypes/, cells/,
-    front.svg and SHA256SUMS.
+    """Scores every cell of the front and writes front.csv, chance.csv, latency.csv, genotypes/,
+    cells/, front.svg and SHA256SUMS.
 
     Args:
         supernets: whose accuracies are averaged.
@@ -133,6 +135,8 @@ def write_report(
         grid: λs, evenly spaced in log λ.
         shrunk: see `supernet_accuracy`.
         chance: random cells that are scored beside them; without any there is no chance.csv.
+        timer: measures a few networks of the front as a whole; without it there is no
+            latency.csv.
         pictures: whether to draw any.
 
     Returns:
@@ -156,8 +160,13 @@ def write_report(
     written = {FRONT: csv_bytes(rows)}
     if others:
         written[CHANCE] = csv_bytes(others)
-    for row, choices in zip(rows, cells, strict=True):
-        genotype = front.genotype([row[f"lam_{n}"] for n in front.costs], choices)
+    genotypes = [
+        front.genotype([row[f"lam_{n}"] for n in front.costs], choices)
+        for row, choices in zip(rows, cells, strict=True)
+    ]
+    if timer is not None:
+        written[LATENCY] = csv_bytes(measured_rows(rows, genotypes, timer))
+    for row, genotype in zip(rows, genotypes, strict=True):
         path = folder / row["file"]
         genotype.save(path)
         written[row["file"]] = path.read_bytes()
@@ -168,23 +177,23 @@ def write_report(
         trained = points(rows, read_retrained(folder), front.costs)
         draw_front(rows, folder / "front.svg", front.costs, trained, others)
     write_sums(folder, written)
-    for name in sorted({CHANCE, FRONT} & written.keys()):  # the front last: now it is whole
-        write_atomically(folder / name, written[name])
+    for name in (CHANCE, LATENCY, FRONT):  # the front last: now it is whole
+        if name in written:
+            write_atomically(folder / name, written[name])
     return rows
 
 
 def _draw_ends(folder: Path, front: Front, lams: Tensor) -> None:
     """Draws the supernet's cells at the lowest and the highest λ, (2, num_costs)."""
     for name, probs in zip(("lowest", "highest"), front.log_probs(lams).exp(), strict=True):
-        for kind in front.space.kinds:
-            stem = folder / "cells" / f"supernet-{name}-lam.{kind}"
-            draw_supernet_cell(front.space, kind, probs, stem)
+        draw_supernet(front.space, probs, folder / "cells" / f"supernet-{name}-lam")
 
 
 def read_rows(run: Path) -> list[dict[str, Any]]:
     """Reads `front.csv`: numbers as floats, `True` and `False` as bools.
 
     What was `accuracy` before is `val_accuracy`, or `train_accuracy` where weights were searched.
+    Where whole networks were measured, `whole_latency` is what the cell's would take.
 
     Raises:
         InputError: if the run has no front yet, or not the one that was written.
@@ -209,7 +218,10 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
     ]
     if not rows:
         raise InputError(f"{path} has no rows: write it again with --resume {run}")
+    calibration = read_calibration(run)
     for row in rows:
+        if calibration is not None and "latency" in row:
+            row[WHOLE] = calibration.whole(row["latency"])
         if "file" in row and not re.fullmatch(
             rf"genotypes/\d+-{row['genotype']}\.json", row["file"]
         ):

@@ -24,6 +24,7 @@ from nas.data.image_folder import decode_all
 from nas.export.safetensors import load
 from nas.objective.costs import read_latencies
 from nas.reports.chance import read_chance
+from nas.reports.latency import read_calibration
 from nas.reports.report import read_rows
 from nas.reports.retrained import read_retrained
 from nas.retraining.config import read_retraining
@@ -131,6 +132,11 @@ def _readers() -> dict[str, Reader]:
             "chance.csv",
             b"params,val_accuracy,genotype,over\n2290.0,0.87,0123456789,params\n",
             lambda path: read_chance(path.parent),
+        ),
+        "latency.csv": Reader(
+            "latency.csv",
+            b"file,latency,measured\ngenotypes/00-0123456789.json,4.0,5.7\n",
+            lambda path: read_calibration(path.parent),
         ),
         "retrained.csv": Reader(
             "retrained.csv",

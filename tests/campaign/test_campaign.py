@@ -109,7 +109,7 @@ def test_damaged_files(name: str, tmp_path: Path) -> None:
 TEXTS = (
     "genotype", "genotype of DARTS", "genotype of NAS-Bench-201", "genotype of DARTS-CC", "bounds",
     "front.csv", "config.json", "config.json of mlp", "metrics.jsonl", "latencies", "table",
-    "manifest.json", "retrained.csv", "chance.csv",
+    "manifest.json", "retrained.csv", "chance.csv", "latency.csv",
 )  # fmt: skip
 """Readers that take less than a millisecond."""
 

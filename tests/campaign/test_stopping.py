@@ -97,4 +97,4 @@ def _catches(status: str, number: int) -> bool:
 
 
 def _picture(file: str) -> bool:
-    return file.endswith((".svg", ".png", ".dot"))
+    return file.endswith(".svg")
