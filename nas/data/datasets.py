@@ -12,22 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from nas.data.batches import Split, stratified_split
 from nas.data.image_folder import decode_all, first_line, list_files, visible
 from nas.data.npz import read_arrays
+from nas.data.source import DIGITS, TORCHVISION, is_named, require_there
 from nas.runtime.fingerprint import Fingerprint, of_array, of_files, of_names
 
 TEST_FRACTION = 0.2
 """Share of each class held out as test part where a source has none of its own."""
-
-TORCHVISION = {
-    "mnist": ("MNIST", "MNIST/raw"),
-    "fashion": ("FashionMNIST", "FashionMNIST/raw"),
-    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
-    "cifar100": ("CIFAR100", "cifar-100-python"),
-}
-"""Name here -> class in torchvision, folder under the data root in which it keeps its files."""
 
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 """Names of the test part beside a folder `train`; the first that is there counts."""
@@ -93,13 +86,13 @@ def load_data(
     Raises:
         InputError: for an unknown source, or data that are absent, damaged or inconsistent.
     """
-    if not source:
-        raise InputError("the data set's name is empty: name one, e.g. --data digits")
+    named = is_named(source)
     path = Path(source).expanduser()
-    named = source == "digits" or source in TORCHVISION
+    if not named:
+        require_there(source)
     if image_size is not None and (named or not path.is_dir()):
         raise InputError(f"image size {image_size} is only for folders of images: leave it out")
-    if source == "digits":
+    if source == DIGITS:
         return _load_digits(split_seed)
     if source == "cifar10" and (root / "cifar10.npz").exists():
         return _load_npz(source, root / "cifar10.npz", classes=CIFAR10_CLASSES, flip=True)
@@ -107,20 +100,9 @@ def load_data(
         return _load_torchvision(source, root)
     if path.is_dir():
         return _load_folder(path, split_seed, image_size)
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz":
         return _load_npz(path.stem, path)
-    if path.exists():
-        raise InputError(f"{source!r} is neither a .npz file nor a folder of images")
-    if "/" in source or path.suffix or source.startswith("~"):
-        raise InputError(f"no such file or folder: {source!r}; check the path")
-    raise unknown("data set", source, ["digits", *TORCHVISION])
-
-
-def is_here(name: str, root: Path) -> bool:
-    """Tells whether a data set of `TORCHVISION` lies in the folder of named data sets, `root`."""
-    return (root / TORCHVISION[name][1]).is_dir() or (
-        name == "cifar10" and (root / "cifar10.npz").exists()
-    )
+    raise InputError(f"{source!r} is neither a .npz file nor a folder of images")
 
 
 def _load_digits(split_seed: int) -> ImageData:

@@ -11,6 +11,7 @@ from torch import Tensor
 from cells.errors import InputError, unknown
 from nas.data.batches import Examples
 from nas.data.datasets import load_data
+from nas.data.source import require_there
 from nas.runtime.fingerprint import Fingerprint, of_array, of_names
 from nas.runtime.streams import stream
 from nas.runtime.tables import numbers, read_table
@@ -74,6 +75,7 @@ def load_task(
         path = Path(source).expanduser()
         if not path.exists() and (root / path).exists():
             path = root / path
+        require_there(str(path))
         names, rows = _read_csv(path)
         column = len(names) - 1
         if target is not None:

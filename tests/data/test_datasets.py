@@ -396,7 +396,10 @@ def test_folder_refused(tmp_path: Path) -> None:
 
 def test_sources_refused(tmp_path: Path) -> None:
     assert "did you mean 'mnist'?" in refusal("mnits")
-    assert "no such file or folder: 'photos/cats'" in refusal("photos/cats")
+    told = refusal("photos/cats", image_size=32)
+    assert f"no such file or folder: 'photos/cats', looked for in {str(Path.cwd())!r}" in told
+    assert f"nor is there a folder 'photos', looked for in {str(Path.cwd())!r}" in refusal("photos")
+    assert refusal("/photos").startswith("no such file or folder: '/photos'; check")
     assert "name is empty: name one" in refusal("")
     assert "no such file or folder: 'mine.npz'" in refusal("mine.npz")
     (tmp_path / "notes.txt").touch()
