@@ -138,7 +138,7 @@ def test_data_are_those_of_the_search_wherever_a_command_is_given(
         found = read_retraining(folder)
         assert (found.data, found.split_seed) == (str(there / "moved.npz"), 3)
     other = replace(moved, data="mine.npz")
-    with pytest.raises(InputError, match="has data .*here/mine.npz', not .*there/mine.npz'"):
+    with pytest.raises(InputError, match=r"has data .*here/mine.npz', not .*there/mine.npz'"):
         retrain(other, Path("other"))
     with pytest.raises(InputError, match=r"no such file or folder: '/.*here/mine.npz'; check"):
         retrain(replace(RETRAINING, genotype=str(cell)), Path("gone"))

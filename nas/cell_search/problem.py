@@ -23,6 +23,7 @@ from nas.objective.elbo import NegativeElbo
 from nas.objective.likelihood import RecordedLikelihood
 from nas.objective.terms import StepInputs, Terms
 from nas.optim.perturbation import random_in_ball
+from nas.runtime.output import note
 from nas.runtime.processes import Processes, has_bfloat16
 from nas.runtime.streams import stream
 from nas.weights.gaussian import to_gaussian
@@ -78,13 +79,18 @@ class Problem:
                 Path(config.data_root),
                 split_seed=config.split_seed,
                 image_size=config.image_size,
+                image_fit=config.image_fit,
             )
         )
         self.task = ImageTask.of(
             data, config.space, config.channels, config.num_cells, config.stem_stride
         )
         self.skeleton = self.task.skeleton
-        train, val = stratified_split(data.train, config.val_fraction, config.split_seed)
+        if data.val is None:
+            train, val = stratified_split(data.train, config.val_fraction, config.split_seed)
+        else:
+            train, val = data.train, data.val
+            note(f"{data.name!r} has a validation part of its own: val_fraction has no effect")
         self.val = val.to(device)
         self._batches = {
             name: self.task.batches(

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from nas.runtime.settings import Between, Count, Seed, Settings, Text, at_least
+from nas.data.pixels import FITS, STRETCH
+from nas.runtime.settings import Between, Count, OneOf, Seed, Settings, Text, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +12,13 @@ class ImagesConfig(Settings):
     """Images, and their parts."""
 
     data: Text = "digits"
-    """digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images."""
+    """digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json
+    list of files and labels, or hf:NAME, a data set of Hugging Face. Where images are transparent
+    they lie on white."""
     image_size: Annotated[int | None, at_least(1)] = None
-    """Side in pixels to which images from a folder are resized."""
+    """Side in pixels to which images from files are brought."""
+    image_fit: Annotated[str, OneOf("fit", FITS)] = STRETCH
+    """How: stretch (without regard to the aspect), crop (the middle) or pad (with black)."""
     val_fraction: Between = 0.5
     """Share of the training images on which the architecture is trained."""
     split_seed: Seed = 0

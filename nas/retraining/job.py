@@ -17,6 +17,7 @@ from cells.notation import read_genotype
 from cells.strict_json import typed
 from nas.cell_search.folder import read_run
 from nas.data.datasets import ImageData, load_data
+from nas.data.pixels import STRETCH
 from nas.data.source import is_named, locate, located
 from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
@@ -297,12 +298,16 @@ def _read_data(
     """Reads the data onto the device, unless that has been done."""
     assert config.data is not None and config.split_seed is not None
     source, split_seed = config.data, config.split_seed
-    key = (source, config.data_root, split_seed, config.image_size)
+    key = (source, config.data_root, split_seed, config.image_size, config.image_fit)
     if key not in known:
         data = processes.main_first(
             lambda: load_data(
-                source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
-            )
+                source,
+                Path(config.data_root),
+                split_seed=split_seed,
+                image_size=config.image_size,
+                image_fit=config.image_fit or STRETCH,
+            ).whole()
         )
         train, test = (part.to(processes.device) for part in (data.train, data.test))
         known[key] = replace(data, train=train, test=test)

@@ -13,7 +13,8 @@ from PIL import Image
 import nas
 from cells.errors import InputError
 from nas.__main__ import main
-from nas.data.image_folder import decode_all, find_images
+from nas.data.image_folder import find_images
+from nas.data.pixels import decode_all
 from nas.export import predict
 from tests.export.conftest import CLASSES
 
@@ -137,7 +138,7 @@ def test_a_line_for_each_image(
     assert len(lines) == 2 * 6  # the one named twice counts once
     shown = {CLASSES[0]: "disc", CLASSES[1]: 'a "ring"\\nor two', CLASSES[2]: "λ-förmig\\t\\"}
     assert lines[:2] == [[str(file), shown[name], f"{value:.4f}"] for name, value in ranked[:2]]
-    assert printed.err.count("\n") == 1
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == ["error", "note"]
     assert run(monkeypatch, models["darts"], file, "--json", "--top", "1") == 0
     assert list(json.loads(capsys.readouterr().out)["probabilities"]) == [wanted.class_name]
 
@@ -169,7 +170,8 @@ def test_a_damaged_file_stops_no_other(
     assert run(monkeypatch, models["darts"], photos, "--json") == 1
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 5
-    (line,) = printed.err.splitlines()
+    line, said = printed.err.splitlines()
+    assert said == "note: 1 of 5 images are transparent: they lie on white"
     assert line.startswith(f"error: cannot read the image {str(damaged)!r}")
     with pytest.raises(InputError, match="cannot read the image"):
         list(nas.predict(models["darts"], [photos]))
