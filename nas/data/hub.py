@@ -72,7 +72,9 @@ def list_hub(source: str) -> Listing:
     image, label = _columns(source, parts[TRAIN].features, datasets)
     pictures, names = {}, {}
     for part, table in parts.items():
-        table = table.select_columns([image, label]).cast_column(image, datasets.Image(False))
+        table = table.select_columns([image, label]).cast_column(
+            image, datasets.Image(decode=False)
+        )
         pictures[part] = list(_pictures(f"{source} {part}", table[image]))
         names[part] = _names(source, table.features[label], table[label])
     feature = parts[TRAIN].features[label]
