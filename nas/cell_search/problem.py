@@ -23,6 +23,7 @@ from nas.objective.elbo import NegativeElbo
 from nas.objective.likelihood import RecordedLikelihood
 from nas.objective.terms import StepInputs, Terms
 from nas.optim.perturbation import random_in_ball
+from nas.runtime.confusion import balanced_weights
 from nas.runtime.output import note
 from nas.runtime.processes import Processes, has_bfloat16
 from nas.runtime.streams import stream
@@ -163,6 +164,10 @@ class Problem:
 
     def _objective(self, num_train: int, weight_noise: torch.Generator | None) -> NegativeElbo:
         config, device = self.config, self.processes.device
+        weights = None
+        if config.class_weights != "none":
+            labels = self.task.data.train.labels
+            weights = balanced_weights(labels, self.task.data.num_classes).to(device)
         # The columns of `kl` are zero here: they follow from the weights at every step.
         units = [
             self.tables[name].priced(config.lam_unit)
@@ -184,6 +189,7 @@ class Problem:
             autocast=config.precision == "bfloat16"
             or (config.precision == "auto" and has_bfloat16(device)),
             config=config,
+            class_weights=weights,
         )
 
     def sample(self, half: str, step: int, *, spread: int | None = None) -> StepInputs:

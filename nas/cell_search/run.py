@@ -51,6 +51,7 @@ def rehearse(searcher: Searcher, folder: Path) -> None:
         grid=1,
         shrunk=config.shrink,
         chance=min(config.chance, REHEARSAL_CELLS),
+        metric=config.metric,
         pictures=False,
     )
     draw_dot(folder / "dot")
@@ -117,6 +118,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
             grid=config.grid,
             shrunk=config.shrink,
             chance=config.chance,
+            metric=config.metric,
         )
     )
     if rows is not None:

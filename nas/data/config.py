@@ -1,4 +1,4 @@
-"""Settings of the images of a search."""
+"""Settings of images and their classes."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,3 +25,17 @@ class ImagesConfig(Settings):
     """Fixes the train, validation and (where the data set has none of its own) test parts."""
     shrink: Count = 1
     """The supernet sees means of this many by this many pixels; costs stay those of full images."""
+
+
+ACCURACY, BALANCED_ACCURACY = METRICS = ("accuracy", "balanced_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassesConfig(Settings):
+    """Classes of unequal size."""
+
+    class_weights: Annotated[str, OneOf("class weights", ("none", "balanced"))] = "none"
+    """none, or balanced: the loss of an image counts the more, the rarer its class."""
+    metric: Annotated[str, OneOf("metric", METRICS)] = ACCURACY
+    """What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the
+    share that is recognised."""

@@ -10,6 +10,7 @@ from cells.notation import read_genotype
 from cells.strict_json import typed
 from nas.cell_search.config import SearchConfig
 from nas.data.augmentation import Augmentation
+from nas.data.config import ClassesConfig
 from nas.data.pixels import FITS, STRETCH
 from nas.runtime.files import CONFIG, read_config
 from nas.runtime.settings import (
@@ -107,7 +108,9 @@ class TrainingConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainConfig(TrainedConfig, SizeConfig, Augmentation, TrainingConfig, DeviceConfig):
+class RetrainConfig(
+    TrainedConfig, SizeConfig, Augmentation, ClassesConfig, TrainingConfig, DeviceConfig
+):
     """One retraining: what is trained, on what and how."""
 
     common: ClassVar[tuple[str, ...]] = (

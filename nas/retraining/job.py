@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from cells.cell import Skeleton
 from cells.cost import cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import read_genotype
+from cells.output_files import write_atomically
 from cells.strict_json import typed
 from nas.cell_search.folder import read_run
+from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData, load_data
 from nas.data.pixels import STRETCH
 from nas.data.source import is_named, locate, located
@@ -23,6 +28,7 @@ from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
+from nas.runtime.confusion import MOST_CLASSES, balanced_accuracy, to_csv
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.fingerprint import require_same_data
 from nas.runtime.manifest import is_exact, note_resume, write_manifest
@@ -33,6 +39,7 @@ from nas.runtime.settings import read_settings, require_same
 from nas.runtime.signals import StopSignal
 
 GENOTYPE = "genotype.json"
+CONFUSION = "confusion.csv"
 
 
 def measure_costs(genotype: Genotype, skeleton: Skeleton) -> dict[str, int]:
@@ -103,7 +110,7 @@ class Retraining:
         self.result: dict[str, Any] | None = None
         self._config, self.folder, self._resume = config, folder, job.resume
         self._genotype, self._data, self._processes = genotype, images, processes
-        self._accuracies: dict[int, float] = {}
+        self._confusions: dict[int, Tensor] = {}
         self._seconds: dict[int, float] = {}
 
     def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Generator[None, None, None]]]:
@@ -179,7 +186,7 @@ class Retraining:
         config, data, folder, main = self._config, self._data, self.folder, self._processes.is_main
         assert folder is not None
         if main:
-            self._accuracies[trainer.seed] = trainer.test()
+            self._confusions[trainer.seed] = trainer.test()
             first = trainer.seed == config.seeds[0]
             name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
             save_network(folder / name, trainer.network, TrainingData.of(data))
@@ -190,15 +197,22 @@ class Retraining:
         if not main:
             return True
         majority = float(data.test.labels.bincount().max()) / len(data.test)
-        accuracies = [self._accuracies[seed] for seed in config.seeds]
-        std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        counts = [self._confusions[seed] for seed in config.seeds]
+        found = {
+            ACCURACY: [int(each.trace()) / len(data.test) for each in counts],
+            BALANCED_ACCURACY: [balanced_accuracy(each) for each in counts],
+        }
+        values, all_counts = found[config.metric], torch.stack(counts).sum(dim=0)
+        std = statistics.stdev(values) if len(values) > 1 else None
         self.result = {
             "genotype": self._genotype.id,
             "name": self._genotype.name,
             "data": config.data,
             "seeds": list(config.seeds),
-            "test_accuracy": accuracies,
-            "mean": statistics.mean(accuracies),
+            "test_accuracy": found[ACCURACY],
+            "balanced_accuracy": found[BALANCED_ACCURACY],
+            "metric": config.metric,
+            "mean": statistics.mean(values),
             "std": std,
             "majority": majority,
             "costs": measure_costs(self._genotype, trainer.network.skeleton),
@@ -208,15 +222,22 @@ class Retraining:
             "machine": describe_machine(self._processes),
             "exact": is_exact(folder),
         }
+        if len(data.classes) <= MOST_CLASSES:
+            # Summed over seeds; a row for each true class, a column for each that is predicted.
+            self.result |= {"classes": list(data.classes), "confusion": all_counts.tolist()}
+        write_atomically(folder / CONFUSION, to_csv(all_counts, data.classes))
         write_json(folder / "result.json", self.result)
         spread = "" if std is None else f" ± {100 * std:.2f}"
-        print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
-        if statistics.mean(accuracies) <= majority + 0.01 or majority > 0.5:
+        print(f"test {config.metric.replace('_', ' ')} {100 * self.result['mean']:.2f}{spread} %")
+        if statistics.mean(found[ACCURACY]) <= majority + 0.01 or majority > 0.5:
             print(
                 f"warning: to name the most frequent class alone gives {100 * majority:.2f} %",
                 file=sys.stderr,
             )
-        print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
+        print(
+            f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}, "
+            f"classes in {folder / CONFUSION}"
+        )
         return True
 
 
