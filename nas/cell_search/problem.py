@@ -101,6 +101,7 @@ class Problem:
                 name=name,
                 augmentation=config,
                 processes=processes,
+                shrunk=config.shrink,
             )
             for name, part in (("train", train), ("val", self.val))
         }

@@ -92,6 +92,7 @@ class Trainer(Training):
             name="train",
             augmentation=config,
             processes=processes,
+            auxiliary=config.auxiliary_weight > 0,
         )
         per_epoch = self.batches.steps_per_epoch
         super().__init__(config, processes, per_epoch, config.epochs * per_epoch, data.fingerprint)

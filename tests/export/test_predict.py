@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from nas.__main__ import main
 from nas.data.image_folder import find_images
 from nas.data.pixels import decode_all
 from nas.export import predict
+from nas.export.safetensors import save_network
 from tests.export.conftest import CLASSES
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), dtype=np.uint8)
@@ -114,6 +116,24 @@ def test_files_folders_and_globs(photos: Path) -> None:
             find_images([photos, nothing])
     with pytest.raises(InputError, match="no image is named"):
         find_images([])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_images_are_fitted_as_in_training(
+    fit: str, models: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    network = nas.load(models["darts"])
+    save_network(tmp_path / "model.safetensors", network, replace(network.data, fit=fit))
+    again = nas.load(tmp_path / "model.safetensors")
+    assert again.data.fit == fit and network.data.fit == "stretch"
+    file = photos / "1 large.jpg"
+    images = torch.from_numpy(decode_all([file], 8, fit))
+    with torch.no_grad():
+        wanted = again(again.data.normalise(images)).softmax(dim=1)[0]
+    (found,) = nas.predict(tmp_path / "model.safetensors", [file])
+    assert [found.probabilities[name] for name in CLASSES] == pytest.approx(wanted.tolist())
+    (stretched,) = nas.predict(models["darts"], [file])
+    assert found.probabilities != pytest.approx(stretched.probabilities)
 
 
 def test_a_line_for_each_image(
