@@ -6,6 +6,19 @@ from collections.abc import Iterable
 from itertools import islice
 
 
+def one_line(message: str) -> str:
+    """Returns a message on one line, without its middle if it is very long.
+
+    Line breaks become spaces, other characters that cannot be printed are escaped.
+    """
+    if len(message) > 1000:
+        message = f"{message[:700]}…{message[-299:]}"
+    if not message.isprintable():
+        message = re.sub(r"\s*[\n\r]\s*", " ", message)
+        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    return message
+
+
 class InputError(ValueError):
     """Input that its user can correct.
 
@@ -15,12 +28,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        if len(message) > 1000:
-            message = f"{message[:700]}…{message[-299:]}"
-        if not message.isprintable():
-            message = re.sub(r"\s*[\n\r]\s*", " ", message)
-            message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
-        super().__init__(message)
+        super().__init__(one_line(message))
 
 
 def unknown(what: str, value: object, choices: Iterable[str]) -> InputError:

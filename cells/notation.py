@@ -1,23 +1,27 @@
-"""The four ways of writing a genotype down.
+"""The ways of writing a genotype down.
 
 * JSON, versioned (`Genotype.to_json`, `Genotype.from_json`);
 * the text of quark0/darts, `Genotype(normal=[('sep_conv_3x3', 1), …], …)`;
 * the string of NAS-Bench-201, `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|`;
-* the lists of Intelligent-Systems-Phystech/DARTS-CC, `[[[6, 7], …], [[5, 3], …]]`, only read.
+* those of other programs, only read: see `cells.dialects`.
 
-The readers are as strict as those of JSON: they never evaluate anything.
+The two texts may stand among other lines, such as those of a log. The readers are as strict as
+those of JSON: they never evaluate anything.
 """
 
 import ast
+import codecs
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+from cells.dialects import from_cells, from_values
 from cells.errors import InputError, unknown
-from cells.genotype import Genotype, read_edge
+from cells.genotype import Genotype
 from cells.input_files import open_regular
 from cells.space import SPACES
-from cells.strict_json import MAX_BYTES, TOO_LONG, check_text, load_json, show, typed
+from cells.strict_json import BRACKETS, MAX_BYTES, TOO_LONG, check_text, load_json, show
 
 FOLDER = Path(__file__).parent.parent / "genotypes"
 """Published and discovered cells, readable by name."""
@@ -25,8 +29,13 @@ FOLDER = Path(__file__).parent.parent / "genotypes"
 _DARTS = re.compile(r"\s*(\w+\s*=\s*)?Genotype\s*\(")
 _NUMBERED = re.compile(r"\d+-([0-9a-f]{10})\.json")
 """What a search calls the files of its genotypes."""
-_DARTS_CC_OPS = (*SPACES["darts"].ops[1:], "none")
-_DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\"]*")
+_COMMENT = re.compile(r"#[^\n]*")
+_GENOTYPE = re.compile(r"\bGenotype\s*\(")
+_NASBENCH201 = re.compile(r"\|\w+~0\|\+\|\w+~0\|\w+~1\|\+\|\w+~0\|\w+~1\|\w+~2\|")
+_DARTS_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat", "connectN", "connects")
+"""In the order in which they may stand without names; the last two are GDAS' and empty."""
+_DARTS_ALPHABET = re.compile(r"[\w\s()\[\],='\".]*")
+_LITERAL_ALPHABET = re.compile(r"[\w\s()\[\]{},:/|~+'\".]*")
 
 
 def read_genotype(source: str | Path) -> Genotype:
@@ -34,13 +43,12 @@ def read_genotype(source: str | Path) -> Genotype:
 
     Args:
         source: the name of a file under `genotypes/` (`"DARTS_V2"`); the path of a file that
-            holds JSON, a DARTS text, a NAS-Bench-201 string or the lists of DARTS-CC; or a DARTS
-            text or NAS-Bench-201 string itself.
+            holds one in any notation; or such a text itself.
 
     Raises:
         InputError: if there is no such file or name, or what it holds is not a genotype.
     """
-    if isinstance(source, str) and (_DARTS.match(source) or source.lstrip().startswith("|")):
+    if isinstance(source, str) and _is_text(source):
         return _read_text(source)
     shown = _show_path(str(source))
     named = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
@@ -50,7 +58,8 @@ def read_genotype(source: str | Path) -> Genotype:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise InputError(TOO_LONG)
-        genotype = _read_text(content.decode("utf-8"))
+        wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        genotype = _read_text(content.decode("utf-16" if wide else "utf-8"))
         told = _NUMBERED.fullmatch(path.name)
         if told and told[1] != genotype.id:
             raise InputError(
@@ -67,6 +76,14 @@ def read_genotype(source: str | Path) -> Genotype:
         raise InputError(f"cannot read genotype {shown}: {error.strerror}") from None
     except InputError as error:
         raise InputError(f"{shown}: {error}") from None
+
+
+def _is_text(source: str) -> bool:
+    """Tells a genotype from the name or path of one."""
+    start = source.lstrip("\ufeff \t\r\n")[:1]
+    if start == "|" or _GENOTYPE.search(source) or _NASBENCH201.search(source):
+        return True
+    return start in ("[", "(", "{") and not os.path.exists(source)
 
 
 def _show_path(path: str) -> str:
@@ -93,12 +110,14 @@ def to_darts(genotype: Genotype) -> str:
 def from_darts(text: str) -> Genotype:
     """Reads `Genotype(normal=[…], normal_concat=…, reduce=[…], reduce_concat=…)`.
 
-    `NAME = ` may stand before it. The concatenation must be of all inner nodes, `range(2, 6)` or
-    the list of them.
+    `NAME = ` may stand before it, its fields may stand without their names, and comments anywhere.
+    The concatenation must be of all inner nodes, `range(2, 6)` or the list of them. For what the
+    cells may be see `cells.dialects`.
 
     Raises:
         InputError: for anything else.
     """
+    text = _COMMENT.sub("", text)
     check_text(text)
     bad = InputError(f"not a DARTS text 'Genotype(normal=[…], …)': {show(text)}")
     if not _DARTS_ALPHABET.fullmatch(text):
@@ -112,24 +131,22 @@ def from_darts(text: str) -> Genotype:
                 pass
             case _:
                 raise bad
-        values = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
+        if len(call.args) > len(_DARTS_FIELDS) or not isinstance(call.func, ast.Name):
+            raise bad
+        given = [*zip(_DARTS_FIELDS, call.args, strict=False)]
+        given += [(str(keyword.arg), keyword.value) for keyword in call.keywords]
+        values = {field: _literal(value) for field, value in given}
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise bad from None
-    names = ["normal", "normal_concat", "reduce", "reduce_concat"]
-    is_genotype = isinstance(call.func, ast.Name) and call.func.id == "Genotype"
-    if not is_genotype or call.args or sorted(str(k.arg) for k in call.keywords) != names:
+    fields = [field for field, _ in given]
+    if call.func.id != "Genotype" or len({*fields}) < len(fields):
         raise bad
-    space = SPACES["darts"]
-    cells = {}
-    for kind in space.kinds:
-        concat = values[f"{kind}_concat"]
-        if concat not in (range(2, 6), [2, 3, 4, 5], (2, 3, 4, 5)):
-            raise InputError(f"{kind}_concat must be range(2, 6), got {show(concat)}")
-        edges = [read_edge(edge) for edge in typed(values[kind], list, kind)]
-        if len(edges) != 8:
-            raise InputError(f"cell {kind!r} must have 8 edges, two per node, got {len(edges)}")
-        cells[kind] = tuple(tuple(edges[i : i + 2]) for i in range(0, 8, 2))
-    return Genotype("darts", cells, name=name)
+    if not {*_DARTS_FIELDS[:4]} <= {*fields} <= {*_DARTS_FIELDS}:
+        raise bad
+    for field in _DARTS_FIELDS[4:]:
+        if values.get(field) is not None:
+            raise InputError(f"{field} must be None, got {show(values[field])}")
+    return from_cells(values, name)
 
 
 def to_nasbench201(genotype: Genotype) -> str:
@@ -172,51 +189,99 @@ def from_nasbench201(text: str) -> Genotype:
     return Genotype.from_choices(space, [space.ops.index(op) for op in found.groups()])
 
 
-def from_darts_cc(text: str) -> Genotype:
-    """Reads `[reduce, normal]`: for each inner node the operation on the edge from every state.
+def _read_text(text: str) -> Genotype:
+    """Reads whatever a text is, or has in its midst."""
+    text = text.lstrip("\ufeff")
+    start = text.lstrip()[:1]
+    plain = _COMMENT.sub("", text).strip()
+    if (begun := _DARTS.match(plain)) and plain.endswith(_call(plain, begun.end() - 1)):
+        return from_darts(text)
+    if start == "|":
+        return from_nasbench201(text)
+    among_lines = _GENOTYPE.search(text) or _NASBENCH201.search(text)
+    if start in ("[", "(", "{") and not (among_lines and not _is_literal(text)):
+        values = _load_values(text)
+        if not _is_foreign(values):
+            return Genotype.from_json(text)
+        match values:
+            case [str() as single]:
+                return from_nasbench201(single)
+        return from_values(values)
+    return _find_text(text)
 
-    A node's list has an index into `_DARTS_CC_OPS` for each earlier state, the two inputs first.
+
+def _is_foreign(values: Any) -> bool:
+    """Tells what may be another program's from a genotype of this one, if a damaged one."""
+    ours = {"format", "version", "space", "cells"}
+    return not isinstance(values, dict) or not ours & values.keys()
+
+
+def _is_literal(text: str) -> bool:
+    """Tells values from a log whose lines begin with a bracket."""
+    try:
+        _load_values(text)
+    except InputError:
+        return False
+    return True
+
+
+def _find_text(text: str) -> Genotype:
+    """Reads the one genotype among other lines, such as those of a log.
 
     Raises:
-        InputError: for anything else.
+        InputError: if there is none, or there are different ones.
     """
-    bad = InputError(f"not the lists [reduce, normal] of DARTS-CC: {show(text)}")
-    match load_json(text):
-        case [list(reduce), list(normal)]:
-            pass
-        case _:
-            raise bad
-    space = SPACES["darts_free"]
-    cells = {"normal": normal, "reduce": reduce}
-    choices = []
-    for kind in space.kinds:
-        if len(cells[kind]) != space.num_nodes:
-            raise bad
-        for target, node in enumerate(cells[kind], space.num_inputs):
-            if len(typed(node, list, f"a node of cell {kind!r}")) != target:
-                raise InputError(
-                    f"node {target} of cell {kind!r} wants {target} operations, got {len(node)}"
-                )
-            for number in node:
-                if not 0 <= typed(number, int, "an operation") < len(_DARTS_CC_OPS):
-                    raise InputError(
-                        f"operation {number} of cell {kind!r} is unknown: 0 to 7 are "
-                        + ", ".join(_DARTS_CC_OPS)
-                    )
-                choices.append(space.ops.index(_DARTS_CC_OPS[number]))
-    return Genotype.from_choices(space, choices)
+    if len(text) > MAX_BYTES:
+        raise InputError(TOO_LONG)
+    text = _COMMENT.sub("", text)
+    found = [_call(text, start.start()) for start in _GENOTYPE.finditer(text)]
+    found += [cell[0] for cell in _NASBENCH201.finditer(text)]
+    if not found:
+        raise InputError(f"neither JSON nor a DARTS text nor a NAS-Bench-201 string: {show(text)}")
+    if len(found) > 100:
+        raise InputError(f"it holds {len(found)} genotypes: keep the one that is meant")
+    genotypes = [from_darts(t) if t[0] == "G" else from_nasbench201(t) for t in found]
+    if len({genotype.id for genotype in genotypes}) > 1:
+        raise InputError(
+            f"it holds {len({genotype.id for genotype in genotypes})} different genotypes, the "
+            f"last of them {show(found[-1])}: keep the one that is meant"
+        )
+    return genotypes[0]
 
 
-def _read_text(text: str) -> Genotype:
-    if _DARTS.match(text):
-        return from_darts(text)
-    if text.lstrip().startswith("|"):
-        return from_nasbench201(text)
-    if text.lstrip().startswith("["):
-        return from_darts_cc(text)
-    if text.lstrip().startswith("{"):
-        return Genotype.from_json(text)
-    raise InputError(f"neither JSON nor a DARTS text nor a NAS-Bench-201 string: {show(text)}")
+def _call(text: str, start: int) -> str:
+    """Returns a text from a place to where the next bracket is closed, or to the end."""
+    depth = 0
+    for token in BRACKETS.finditer(text, start):
+        depth += (token[0] in "([{") - (token[0] in ")]}")
+        if depth == 0 and token[0] in ")]}":
+            return text[start : token.end()]
+    return text[start:]
+
+
+def _load_values(text: str) -> Any:
+    """Reads JSON, or a literal of Python with the same limits.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    try:
+        return load_json(text)
+    except InputError as error:
+        plain = _COMMENT.sub("", text).strip()
+        if not _LITERAL_ALPHABET.fullmatch(plain) or not {"'", "(", "N"} & {*plain}:
+            raise
+        try:
+            tree = ast.parse(plain, mode="eval")
+            values = ast.literal_eval(tree)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            raise error from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [ast.dump(key) for key in node.keys if key is not None]
+            if len({*keys}) < len(node.keys):
+                raise InputError("a key stands twice in one dict: keep one")
+    return values
 
 
 def _literal(node: ast.expr) -> Any:

@@ -16,7 +16,8 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
 TOO_LONG = f"a genotype must not be longer than {MAX_BYTES // 1024} KiB"
 
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[][(){}]', re.DOTALL)  # a string, or one bracket
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[][(){}]', re.DOTALL)
+"""A string, or one bracket."""
 
 
 def load_json(text: str) -> Any:
@@ -51,7 +52,7 @@ def check_text(text: str) -> None:
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise InputError(TOO_LONG)
     depth = 0
-    for token in _BRACKETS.finditer(text):
+    for token in BRACKETS.finditer(text):
         depth += {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}.get(token[0], 0)
         if depth > MAX_DEPTH:
             raise InputError(f"a genotype must not be nested deeper than {MAX_DEPTH}")

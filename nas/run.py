@@ -9,6 +9,7 @@ from typing import Any
 from cells.output_files import draft_of
 from nas.cell_search import run as cell_search
 from nas.cell_search.config import SearchConfig
+from nas.data.source import located
 from nas.optim.kind import SearchKind
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT, make_folder, refuse_existing
@@ -89,6 +90,9 @@ def search(
         Stopped: on a signal that asks to leave, after saving.
         Parted: if another process has ended, does not answer, or is out of step.
     """
+
+    if state is None or state.get("fingerprint"):
+        config = located(config)
 
     def attempt(batch_size: int) -> None:
         smaller = replace(config, batch_size=batch_size)

@@ -111,3 +111,64 @@ def test_a_search_without_cells_reads_its_data_again_only_unchanged(tmp_path: Pa
     table.write_text(table.read_text().replace("39,", "40,"))
     with pytest.raises(InputError, match="the data of this search have changed: rows"):
         generated.task()
+
+
+def test_data_are_those_of_the_search_wherever_a_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file of the same name lies in the folder of the second command."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for seed, folder in enumerate((here, there)):
+        folder.mkdir()
+        write_npz(folder / "mine.npz", seed)
+    monkeypatch.chdir(here)
+    search(replace(SEARCH, data="mine.npz", split_seed=3), Path("run"))
+    config, state = read_any_run(Path("run"))
+    assert config.data == str(here / "mine.npz")
+    (cell, *_) = (here / "run" / "genotypes").iterdir()
+    monkeypatch.chdir(there)
+    result = retrain(replace(RETRAINING, genotype=str(cell)), Path("retrained"))
+    assert result is not None and result["data"] == str(here / "mine.npz")
+
+    # What lies elsewhere now is the search's own, with its split, if the fingerprint says so.
+    (here / "mine.npz").rename(there / "moved.npz")
+    for more in ({}, {"inherit": str(here / "run")}):
+        moved = replace(RETRAINING, genotype=str(cell), data="moved.npz", **more)
+        retrain(moved, folder := Path(f"moved{len(more)}"))
+        found = read_retraining(folder)
+        assert (found.data, found.split_seed) == (str(there / "moved.npz"), 3)
+    other = replace(moved, data="mine.npz")
+    with pytest.raises(InputError, match=r"has data .*here/mine.npz', not .*there/mine.npz'"):
+        retrain(other, Path("other"))
+    with pytest.raises(InputError, match=r"no such file or folder: '/.*here/mine.npz'; check"):
+        retrain(replace(RETRAINING, genotype=str(cell)), Path("gone"))
+    search(replace(config, data="moved.npz"), here / "run", state=state)
+    with pytest.raises(InputError, match="have changed"):
+        search(replace(config, data="mine.npz"), here / "run", state=state)
+
+
+def test_a_search_that_noted_a_relative_path_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "mine.npz")
+    search(replace(SEARCH, data="mine.npz"), Path("run"))
+    told = (tmp_path / "run" / "config.json").read_text()
+    (tmp_path / "run" / "config.json").write_text(told.replace(f"{tmp_path}/", ""))
+    config, state = read_any_run(Path("run"))
+    assert config.data == "mine.npz"
+    state["config"]["data"] = "mine.npz"
+    search(config, Path("run"), state=state)
+    del state["fingerprint"]
+    search(config, Path("run"), state=state)
+    (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(InputError, match=r"data were 'mine.npz', now .* no fingerprint of them"):
+        search(replace(config, data=str(tmp_path / "moved.npz")), Path("run"), state=state)
+    (cell, *_) = (tmp_path / "run" / "genotypes").iterdir()
+    cell.write_text(cell.read_text().replace(f'"{tmp_path}/mine.npz"', '"mine.npz"'))
+    (tmp_path / "moved.npz").rename(tmp_path / "mine.npz")
+    result = retrain(replace(RETRAINING, genotype=str(cell)), Path("retrained"))
+    assert result is not None and result["data"] == str(tmp_path / "mine.npz")
+    write_npz(tmp_path / "mine.npz", seed=1)
+    with pytest.raises(InputError, match="have changed"):
+        retrain(replace(RETRAINING, genotype=str(cell)), Path("again"))

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cells.dialects import from_darts_cc
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.notation import from_darts_cc, read_genotype
+from cells.notation import read_genotype
 from cells.sampling import random_cell
 from cells.space import find_space
 from cells.strict_json import load_json, show

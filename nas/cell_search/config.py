@@ -12,7 +12,7 @@ from cells.space import SPACES
 from nas.architecture.config import RelaxationConfig
 from nas.architecture.relaxations import RELAXATIONS
 from nas.data.augmentation import Augmentation
-from nas.data.config import ImagesConfig
+from nas.data.config import ClassesConfig, ImagesConfig
 from nas.hypernets.config import HypernetConfig, LambdaConfig
 from nas.objective.config import EstimatorConfig, LatencyConfig, ObjectiveConfig
 from nas.optim.config import (
@@ -84,6 +84,7 @@ class CourseConfig(Settings):
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(
     ImagesConfig,
+    ClassesConfig,
     Augmentation,
     NetworkConfig,
     LambdaConfig,

@@ -23,6 +23,8 @@ from nas.objective.elbo import NegativeElbo
 from nas.objective.likelihood import RecordedLikelihood
 from nas.objective.terms import StepInputs, Terms
 from nas.optim.perturbation import random_in_ball
+from nas.runtime.confusion import balanced_weights
+from nas.runtime.output import note
 from nas.runtime.processes import Processes, has_bfloat16
 from nas.runtime.streams import stream
 from nas.weights.gaussian import to_gaussian
@@ -78,13 +80,18 @@ class Problem:
                 Path(config.data_root),
                 split_seed=config.split_seed,
                 image_size=config.image_size,
+                image_fit=config.image_fit,
             )
         )
         self.task = ImageTask.of(
             data, config.space, config.channels, config.num_cells, config.stem_stride
         )
         self.skeleton = self.task.skeleton
-        train, val = stratified_split(data.train, config.val_fraction, config.split_seed)
+        if data.val is None:
+            train, val = stratified_split(data.train, config.val_fraction, config.split_seed)
+        else:
+            train, val = data.train, data.val
+            note(f"{data.name!r} has a validation part of its own: val_fraction has no effect")
         self.val = val.to(device)
         self._batches = {
             name: self.task.batches(
@@ -94,6 +101,7 @@ class Problem:
                 name=name,
                 augmentation=config,
                 processes=processes,
+                shrunk=config.shrink,
             )
             for name, part in (("train", train), ("val", self.val))
         }
@@ -157,6 +165,10 @@ class Problem:
 
     def _objective(self, num_train: int, weight_noise: torch.Generator | None) -> NegativeElbo:
         config, device = self.config, self.processes.device
+        weights = None
+        if config.class_weights != "none":
+            labels = self.task.data.train.labels
+            weights = balanced_weights(labels, self.task.data.num_classes).to(device)
         # The columns of `kl` are zero here: they follow from the weights at every step.
         units = [
             self.tables[name].priced(config.lam_unit)
@@ -178,6 +190,7 @@ class Problem:
             autocast=config.precision == "bfloat16"
             or (config.precision == "auto" and has_bfloat16(device)),
             config=config,
+            class_weights=weights,
         )
 
     def sample(self, half: str, step: int, *, spread: int | None = None) -> StepInputs:

@@ -54,6 +54,7 @@ def rehearse(searcher: Searcher, folder: Path) -> None:
         shrunk=config.shrink,
         chance=min(config.chance, REHEARSAL_CELLS),
         timer=_timer(searcher, rounds=1),
+        metric=config.metric,
         pictures=False,
     )
     draw_dot(folder / "dot")
@@ -121,6 +122,7 @@ def report(searcher: Searcher, others: Sequence[Searcher], path: Path) -> None:
             shrunk=config.shrink,
             chance=config.chance,
             timer=_timer(searcher, ROUNDS),
+            metric=config.metric,
         )
     )
     if rows is not None:

@@ -38,7 +38,7 @@ def command(args: Sequence[str]) -> None:
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
         from nas.cell_search.config import SearchConfig
-        from nas.data.datasets import TORCHVISION, is_here
+        from nas.data.source import TORCHVISION, is_here
         from nas.run import search
         from nas.runtime.manifest import surroundings
         from nas.runtime.processes import has_bfloat16, start_processes, stop_processes

@@ -7,6 +7,7 @@ import torch
 
 from cells.errors import InputError
 from nas.data.examples import load_task
+from nas.data.source import located
 from nas.runtime.commandline import called, parse, take
 from nas.runtime.files import CONFIG, make_folder, read_config, write_csv
 from nas.runtime.manifest import note_resume, write_manifest
@@ -25,7 +26,7 @@ def command(args: Sequence[str]) -> None:
     """
     rest = list(args)
     folder = Path(take(rest, "--out") or "runs/lottery")
-    config = parse(LotteryConfig, LotteryConfig(), rest, called("lottery"))
+    config = located(parse(LotteryConfig, LotteryConfig(), rest, called("lottery")))
     if folder.exists():
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder} exists and is no lottery: choose another --out")

@@ -1,6 +1,7 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from cells.errors import InputError, unknown
 from nas.data.batches import Examples
 from nas.data.datasets import load_data
+from nas.data.image_list import is_list
+from nas.data.source import require_there
 from nas.runtime.fingerprint import Fingerprint, of_array, of_names
 from nas.runtime.streams import stream
 from nas.runtime.tables import numbers, read_table
@@ -64,17 +67,17 @@ def load_task(
         split_seed: fixes the test part where the source has none of its own, and the validation
             part.
         val_fraction: share of the training part that becomes the validation part, in [0, 1). A
-            table is scaled before.
+            table is scaled before. Images with a validation part of their own have that one, unless
+            the share is 0: then all are trained on.
 
     Raises:
         InputError: for data that are absent, damaged or inconsistent, an unknown column, or a part
             without examples.
     """
-    if Path(source).suffix.lower() == ".csv":
-        path = Path(source).expanduser()
-        if not path.exists() and (root / path).exists():
-            path = root / path
-        names, rows = _read_csv(path)
+    table = _find_table(source, root)
+    if table is not None:
+        path, (names, lines) = table
+        rows = _numbers(path, names, lines)
         column = len(names) - 1
         if target is not None:
             if target not in names:
@@ -86,11 +89,15 @@ def load_task(
     if target is not None:
         raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
     data = load_data(source, root, split_seed=split_seed)
-    train, test = (Examples(part.images / 255, part.labels) for part in (data.train, data.test))
-    task = Task(
-        data.name, train, test, data.num_classes, False, 0.0, 1.0, fingerprint=data.fingerprint
+    if data.val is None or not val_fraction:
+        data = data.whole()
+    train, test, val = (
+        None if part is None else Examples(part.images / 255, part.labels)
+        for part in (data.train, data.test, data.val)
     )
-    return hold_out(task, val_fraction, split_seed)
+    assert train is not None and test is not None
+    task = Task(data.name, train, test, data.num_classes, False, 0.0, 1.0, val, data.fingerprint)
+    return hold_out(task, 0 if val else val_fraction, split_seed)
 
 
 def hold_out(task: Task, fraction: float, seed: int) -> Task:
@@ -154,9 +161,22 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    """Names of the columns and the numbers of a CSV file, float64 (n, columns)."""
-    names, lines = read_table(path)
+def _find_table(
+    source: str, root: Path
+) -> tuple[Path, tuple[list[str], Iterator[tuple[str, list[str]]]]] | None:
+    """Returns a CSV file and what `read_table` does; None for any other source of images."""
+    path = Path(source).expanduser()
+    if path.suffix.lower() != ".csv":
+        return None
+    if not path.exists() and (root / path).exists():
+        path = root / path
+    require_there(str(path))
+    table = read_table(path)
+    return None if is_list(table[0]) else (path, table)
+
+
+def _numbers(path: Path, names: list[str], lines: Iterator[tuple[str, list[str]]]) -> np.ndarray:
+    """Returns the numbers of a CSV file, float64 (n, columns)."""
     if names and all(map(_is_number, names)):
         raise InputError(
             f"the first line of {str(path)!r} is numbers, which would be lost: put a line with the "
@@ -169,4 +189,4 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
         raise InputError(
             f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
         )
-    return names, np.array(values).reshape(-1, len(names))
+    return np.array(values).reshape(-1, len(names))

@@ -10,14 +10,20 @@ import numpy as np
 
 from cells.errors import InputError
 from cells.input_files import MIB, open_regular
-from nas.data.image_folder import first_line
+from nas.data.pixels import first_line
 
 FREE_BYTES, BYTES_PER_BYTE = 64 * MIB, 32
 """The arrays may have so many bytes together, and so many more for each byte of the file."""
 
 
-def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """Reads arrays of numbers by name; objects are refused, never unpickled.
+def read_arrays(
+    path: Path, keys: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Reads arrays of numbers or texts by name; objects are refused, never unpickled.
+
+    Args:
+        keys: arrays that must be there.
+        optional: others, which are read if they are.
 
     Raises:
         InputError: if the file is damaged, lacks one, or holds far more than it has bytes.
@@ -34,6 +40,7 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray[Any, An
                         f"{str(path)!r} lacks {', '.join(missing)}: it must hold "
                         f"{', '.join(keys)}, and holds {', '.join(entries) or 'nothing'}"
                     )
+                keys = [*keys, *(key for key in optional if key in entries)]
                 file.seek(0, 2)
                 room = FREE_BYTES + BYTES_PER_BYTE * file.tell()
                 if sum(entries[key].file_size for key in keys) > room:
@@ -51,7 +58,7 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray[Any, An
         except Exception as error:  # zipfile, zlib and numpy have many words for "damaged"
             raise InputError(
                 f"cannot read {str(path)!r} ({first_line(error)}): save it again with "
-                "numpy.savez from arrays of numbers"
+                "numpy.savez from arrays of numbers, or texts by y.astype(str)"
             ) from error
 
 
@@ -67,6 +74,6 @@ def _read_array(member: IO[bytes], num_bytes: int) -> np.ndarray[Any, Any]:
     if math.prod(shape) * dtype.itemsize != num_bytes - member.tell():
         raise ValueError(f"an array of shape {shape} in {num_bytes} bytes")
     array = np.empty(math.prod(shape), dtype)
-    if member.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+    if array.nbytes and member.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
         raise ValueError("cut short")
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)

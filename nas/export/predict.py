@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cells.errors import InputError
 from cells.network import Network
-from nas.data.image_folder import decode, find_images
+from nas.data.image_folder import find_images
+from nas.data.pixels import Remarks, decode
 from nas.export.safetensors import TrainingData, load
 
 BATCH_SIZE = 64
@@ -102,13 +103,15 @@ def image_batches(
             f"the network takes images of {channels} channels, files of images have 1 or 3: call "
             "it from Python, see nas.load"
         )
+    remarks = Remarks()
     for start in range(0, len(files), batch_size):
         paths, images = [], []
         for file in files[start : start + batch_size]:
             try:
-                images.append(decode(file, channels, height, width))
+                images.append(decode(file, channels, height, width, data.fit, remarks))
                 paths.append(file)
             except InputError as error:
                 on_error(error)
         if paths:
             yield paths, torch.from_numpy(np.stack(images))
+    remarks.tell()

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from cells.cell import SIZES, Skeleton
-from cells.errors import InputError
+from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.input_files import open_regular
 from cells.network import Network
@@ -20,6 +20,7 @@ from cells.space import find_space
 from cells.strict_json import show, typed
 from nas.data.augmentation import normalise
 from nas.data.datasets import ImageData
+from nas.data.pixels import FITS, STRETCH
 from nas.export.reproducible import HASH, digest, serialise
 from nas.runtime.files import describe
 from nas.runtime.fingerprint import Fingerprint
@@ -49,12 +50,14 @@ class TrainingData:
     """(channels, height, width) of its images."""
     fingerprint: Fingerprint = field(default_factory=dict)
     """See `nas.runtime.fingerprint`; empty if it was not recorded."""
+    fit: str = STRETCH
+    """How images of another size are brought to this one, of `nas.data.pixels.FITS`."""
 
     @classmethod
     def of(cls, data: ImageData) -> "TrainingData":
         """Describes a data set."""
         shape = (data.channels, data.height, data.width)
-        return cls(data.name, data.classes, data.mean, data.std, shape, data.fingerprint)
+        return cls(data.name, data.classes, data.mean, data.std, shape, data.fingerprint, data.fit)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Maps bytes, uint8 (batch, channels, height, width), to what the network takes.
@@ -212,7 +215,10 @@ def _training_data(values: dict[str, Any], skeleton: Skeleton) -> TrainingData:
             name: typed(text, str, f"its {name}")
             for name, text in typed(values.get("fingerprint", {}), dict, "its fingerprint").items()
         },
+        typed(values.get("fit", STRETCH), str, "its fit"),
     )
+    if data.fit not in FITS:
+        raise unknown("fit", data.fit, FITS)
     for mean, std in zip(data.mean, data.std, strict=True):
         if not 0 <= mean <= 1 or not LEAST_STD <= std <= 1:
             raise InputError(

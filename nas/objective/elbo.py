@@ -54,6 +54,7 @@ class NegativeElbo(nn.Module):
         weight_noise: torch.Generator | None = None,
         autocast: bool = False,
         config: ObjectiveConfig | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -68,6 +69,7 @@ class NegativeElbo(nn.Module):
             weight_noise: source of the noise of Gaussian weights; reseeded by every sample.
             autocast: whether the supernet, and nothing else, computes in bfloat16.
             config: how the terms are put together; None for the bound as it is above.
+            class_weights: (classes,) weights of the examples' likelihoods; None makes all alike.
         """
         super().__init__()
         self.supernet = supernet
@@ -85,6 +87,7 @@ class NegativeElbo(nn.Module):
         self.weight_noise = weight_noise
         self.autocast = autocast
         self.config = config or ObjectiveConfig()
+        self.class_weights = class_weights
         self.recorded: RecordedLikelihood | None = None
         """Recordings of the likelihood at the supernet's own weights, on a GPU."""
         self.multipliers: tuple[Budgets, Tensor] | None = None
@@ -194,7 +197,8 @@ class NegativeElbo(nn.Module):
         shares: Tensor | None = None,
         own: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Returns the supernet's mean negative log-likelihood and accuracy, scalars.
+        """Returns the supernet's mean negative log-likelihood, weighted by class if classes have
+        weights, and accuracy, scalars.
 
         Args:
             x, y: images (batch, channels, height, width) and labels (batch,).
@@ -208,7 +212,11 @@ class NegativeElbo(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
             logits: Tensor = self.supernet(x, weights, active, shares)
         logits = logits.float() if logits.dtype == torch.bfloat16 else logits
-        return F.cross_entropy(logits, y), accuracy(logits.detach(), y)
+        if self.class_weights is None:
+            nll = F.cross_entropy(logits, y)
+        else:
+            nll = (self.class_weights[y] * F.cross_entropy(logits, y, reduction="none")).mean()
+        return nll, accuracy(logits.detach(), y)
 
     def _terms(
         self,

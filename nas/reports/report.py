@@ -18,6 +18,7 @@ from cells.strict_json import show
 from cells.supernet import Supernet
 from nas.data.augmentation import normalise, shrink
 from nas.data.batches import Split
+from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData
 from nas.reports.cell_graph import draw_genotype, draw_supernet
 from nas.reports.chance import CHANCE, chance_rows
@@ -25,6 +26,7 @@ from nas.reports.diagnostics import diagnose
 from nas.reports.front_plot import draw_front
 from nas.reports.latency import LATENCY, WHOLE, Timer, measured_rows, read_calibration
 from nas.reports.retrained import points, read_retrained
+from nas.runtime.confusion import balanced_accuracy, confusion
 from nas.runtime.files import csv_bytes, require_folder
 from nas.runtime.metrics import Average, accuracy
 from nas.runtime.sums import check_sums, write_sums
@@ -48,22 +50,27 @@ def supernet_accuracy(
     std: tuple[float, ...],
     batch_size: int = 250,
     shrunk: int = 1,
+    metric: str = ACCURACY,
 ) -> float:
     """Returns the accuracy in [0, 1] of a discrete architecture with the supernet's weights.
 
     Normalisation uses the statistics of each batch, so that batches must be mixed (`draw_part`);
     they are made of nearly equal size. The means of Gaussian weights are used. With `shrunk` the
-    supernet sees means of that many by that many pixels.
+    supernet sees means of that many by that many pixels. Another metric of
+    `nas.data.config.METRICS` may be asked for.
     """
     training = supernet.training
     supernet.eval()
-    average = Average()
+    average, counts = Average(), list[Tensor]()
     number = -(-len(split) // batch_size)
     parts = zip(split.images.tensor_split(number), split.labels.tensor_split(number), strict=True)
     for images, y in parts:
         logits = supernet.discrete(shrink(normalise(images, mean, std), shrunk), choices)
         average.add(float(accuracy(logits, y)), len(y))
+        counts.append(confusion(logits, y))
     supernet.train(training)
+    if metric == BALANCED_ACCURACY:
+        return balanced_accuracy(torch.stack(counts).sum(dim=0))
     return average.mean
 
 
@@ -123,6 +130,7 @@ def write_report(
     shrunk: int = 1,
     chance: int = 0,
     timer: Timer | None = None,
+    metric: str = ACCURACY,
     pictures: bool = True,
 ) -> list[dict[str, Any]]:
     """Scores every cell of the front and writes front.csv, chance.csv, latency.csv, genotypes/,
@@ -133,7 +141,7 @@ def write_report(
         images: on which cells are scored, on the supernets' device, in a random order.
         data: whose part they are.
         grid: λs, evenly spaced in log λ.
-        shrunk: see `supernet_accuracy`.
+        shrunk, metric: see `supernet_accuracy`.
         chance: random cells that are scored beside them; without any there is no chance.csv.
         timer: measures a few networks of the front as a whole; without it there is no
             latency.csv.
@@ -146,7 +154,9 @@ def write_report(
     @functools.cache
     def score(choices: Choices) -> float:
         return fmean(
-            supernet_accuracy(supernet, choices, images, data.mean, data.std, shrunk=shrunk)
+            supernet_accuracy(
+                supernet, choices, images, data.mean, data.std, shrunk=shrunk, metric=metric
+            )
             for supernet in supernets
         )
 

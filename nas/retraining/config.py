@@ -10,6 +10,8 @@ from cells.notation import read_genotype
 from cells.strict_json import typed
 from nas.cell_search.config import SearchConfig
 from nas.data.augmentation import Augmentation
+from nas.data.config import ClassesConfig
+from nas.data.pixels import FITS, STRETCH
 from nas.runtime.files import CONFIG, read_config
 from nas.runtime.settings import (
     SEED,
@@ -18,6 +20,7 @@ from nas.runtime.settings import (
     DeviceConfig,
     Natural,
     NotNegative,
+    OneOf,
     Positive,
     Precision,
     Settings,
@@ -35,10 +38,12 @@ class TrainedConfig(Settings):
     inherit: str | None = None
     """Folder of a search: start from its supernet's weights instead of from scratch."""
     data: str | None = None
-    """digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images; by default
-    the data of the genotype's search."""
+    """digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json
+    list of files and labels, or hf:NAME; by default the data of the genotype's search."""
     image_size: Annotated[int | None, at_least(1)] = None
-    """Side in pixels to which images from a folder are resized; by default as in the search."""
+    """Side in pixels to which images from files are brought; by default as in the search."""
+    image_fit: Annotated[str | None, OneOf("fit", FITS)] = None
+    """How: stretch, crop or pad; by default as in the search."""
     split_seed: Annotated[int | None, SEED] = None
     """Fixes the test part where the data set has none of its own; by default as in the search."""
 
@@ -103,7 +108,9 @@ class TrainingConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainConfig(TrainedConfig, SizeConfig, Augmentation, TrainingConfig, DeviceConfig):
+class RetrainConfig(
+    TrainedConfig, SizeConfig, Augmentation, ClassesConfig, TrainingConfig, DeviceConfig
+):
     """One retraining: what is trained, on what and how."""
 
     common: ClassVar[tuple[str, ...]] = (
@@ -197,6 +204,7 @@ def resolve(
     for name, kind, fallback in (
         ("data", str, None),
         ("image_size", int, None),
+        ("image_fit", str, STRETCH),
         ("split_seed", int, 0),
         ("channels", int, 16),
         ("num_cells", int, 3),
@@ -210,7 +218,9 @@ def resolve(
                 f"the search in {config.inherit} has {name} {found!r}, not {given!r}: leave "
                 f"--{name.replace('_', '-')} out, or train from scratch without --inherit"
             )
-        if name in ("image_size", "split_seed") and values["data"] != recorded.get("data"):
+        if name in ("image_size", "image_fit", "split_seed") and values["data"] != recorded.get(
+            "data"
+        ):
             found = None  # it belongs to other images
         if name == "split_seed" and None not in (given, found) and given != found:
             raise InputError(

@@ -4,33 +4,42 @@ import re
 import statistics
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from cells.cell import Skeleton
 from cells.cost import cost_table
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import read_genotype
+from cells.output_files import write_atomically
 from cells.strict_json import typed
 from nas.cell_search.folder import read_run
+from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData, load_data
+from nas.data.pixels import STRETCH
+from nas.data.source import is_named, locate, located
 from nas.export.safetensors import TrainingData, save_network
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
+from nas.runtime.confusion import MOST_CLASSES, balanced_accuracy, to_csv
 from nas.runtime.files import CONFIG, make_folder, refuse_existing, write_json
 from nas.runtime.fingerprint import require_same_data
 from nas.runtime.manifest import is_exact, note_resume, write_manifest
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.owner import owning
 from nas.runtime.processes import Processes, describe_machine
-from nas.runtime.settings import require_same
+from nas.runtime.settings import read_settings, require_same
 from nas.runtime.signals import StopSignal
 
 GENOTYPE = "genotype.json"
+CONFUSION = "confusion.csv"
 
 
 def measure_costs(genotype: Genotype, skeleton: Skeleton) -> dict[str, int]:
@@ -78,32 +87,30 @@ class Retraining:
             assert folder is not None
             held.enter_context(owning(folder))
             former = read_retraining(folder).to_dict()
+            config = located(config)
             require_same(config.to_dict(), former, folder / CONFIG)
             genotype = read_genotype(folder / GENOTYPE)
         elif not config.genotype:
             raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
         else:
             genotype = job.genotype or read_genotype(config.genotype)
-            run = read_run(Path(config.inherit))[0] if config.inherit is not None else None
-            config = resolve(config, genotype, run)
+            config = _resolve(config, genotype, processes, data)
         if not job.resume and folder is not None:
             exact = folder
             processes.in_main(lambda: refuse_existing(exact))  # before any work is done
-        source = (config.data, config.data_root, config.split_seed, config.image_size)
-        if source not in data:
-            data[source] = _read_data(config, processes)
-        if genotype.search.get("data") == config.data:
+        images = _read_data(config, processes, data)
+        if locate(str(genotype.search.get("data")), Path(config.data_root)) == config.data:
             require_same_data(
                 recorded_fingerprint(genotype),
-                data[source].fingerprint,
+                images.fingerprint,
                 f"the search that found {config.genotype}",
                 "search again: images that it has seen might be tested on",
             )
         self.job, self._held = job, held
         self.result: dict[str, Any] | None = None
         self._config, self.folder, self._resume = config, folder, job.resume
-        self._genotype, self._data, self._processes = genotype, data[source], processes
-        self._accuracies: dict[int, float] = {}
+        self._genotype, self._data, self._processes = genotype, images, processes
+        self._confusions: dict[int, Tensor] = {}
         self._seconds: dict[int, float] = {}
 
     def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Generator[None, None, None]]]:
@@ -179,7 +186,7 @@ class Retraining:
         config, data, folder, main = self._config, self._data, self.folder, self._processes.is_main
         assert folder is not None
         if main:
-            self._accuracies[trainer.seed] = trainer.test()
+            self._confusions[trainer.seed] = trainer.test()
             first = trainer.seed == config.seeds[0]
             name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
             save_network(folder / name, trainer.network, TrainingData.of(data))
@@ -190,15 +197,22 @@ class Retraining:
         if not main:
             return True
         majority = float(data.test.labels.bincount().max()) / len(data.test)
-        accuracies = [self._accuracies[seed] for seed in config.seeds]
-        std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        counts = [self._confusions[seed] for seed in config.seeds]
+        found = {
+            ACCURACY: [int(each.trace()) / len(data.test) for each in counts],
+            BALANCED_ACCURACY: [balanced_accuracy(each) for each in counts],
+        }
+        values, all_counts = found[config.metric], torch.stack(counts).sum(dim=0)
+        std = statistics.stdev(values) if len(values) > 1 else None
         self.result = {
             "genotype": self._genotype.id,
             "name": self._genotype.name,
             "data": config.data,
             "seeds": list(config.seeds),
-            "test_accuracy": accuracies,
-            "mean": statistics.mean(accuracies),
+            "test_accuracy": found[ACCURACY],
+            "balanced_accuracy": found[BALANCED_ACCURACY],
+            "metric": config.metric,
+            "mean": statistics.mean(values),
             "std": std,
             "majority": majority,
             "costs": measure_costs(self._genotype, trainer.network.skeleton),
@@ -208,15 +222,22 @@ class Retraining:
             "machine": describe_machine(self._processes),
             "exact": is_exact(folder),
         }
+        if len(data.classes) <= MOST_CLASSES:
+            # Summed over seeds; a row for each true class, a column for each that is predicted.
+            self.result |= {"classes": list(data.classes), "confusion": all_counts.tolist()}
+        write_atomically(folder / CONFUSION, to_csv(all_counts, data.classes))
         write_json(folder / "result.json", self.result)
         spread = "" if std is None else f" ± {100 * std:.2f}"
-        print(f"test accuracy {100 * statistics.mean(accuracies):.2f}{spread} %")
-        if statistics.mean(accuracies) <= majority + 0.01 or majority > 0.5:
+        print(f"test {config.metric.replace('_', ' ')} {100 * self.result['mean']:.2f}{spread} %")
+        if statistics.mean(found[ACCURACY]) <= majority + 0.01 or majority > 0.5:
             print(
                 f"warning: to name the most frequent class alone gives {100 * majority:.2f} %",
                 file=sys.stderr,
             )
-        print(f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}")
+        print(
+            f"model in {folder / 'model.safetensors'}, result in {folder / 'result.json'}, "
+            f"classes in {folder / CONFUSION}"
+        )
         return True
 
 
@@ -248,7 +269,12 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
     if not {"config", "seed", "step", "network", "optimizer", "averages"} <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a retraining")
     with form.from_checkpoint(path):
-        require_same(config.to_dict(), form.plain(state["config"], "config"), path)
+        values = form.plain(state["config"], "config")
+        try:
+            former = read_settings(RetrainConfig, values)
+        except InputError as error:
+            raise form.Misfit(str(error)) from error
+        require_same(config.to_dict(), former.to_dict(), path)
         form.whole(state["seed"], "seed", seed, seed)
         form.whole(state["step"], "step", 0, 1 << 62)
         form.finite(state.get("seconds"), "seconds")
@@ -259,13 +285,51 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
     return state
 
 
-def _read_data(config: RetrainConfig, processes: Processes) -> ImageData:
-    """Reads the data onto the device."""
+def _resolve(
+    config: RetrainConfig,
+    genotype: Genotype,
+    processes: Processes,
+    data: dict[tuple[Any, ...], ImageData],
+) -> RetrainConfig:
+    """Fills in what is left to the search, see `resolve`, and where the data are.
+
+    Data that are named as lying elsewhere are the search's own if they have its fingerprint.
+    """
+    config = located(config)
+    run, recorded, fingerprint = None, genotype.search, recorded_fingerprint(genotype)
+    if config.inherit is not None:
+        run, state = read_run(Path(config.inherit))
+        recorded, fingerprint = run.to_dict(), state.get("fingerprint", {})
+    former, named = recorded.get("data"), config.data
+    if named is not None and isinstance(former, str):
+        own = replace(config, data=None)
+        if named == locate(former, Path(config.data_root)):
+            return replace(resolve(own, genotype, run), data=named)
+        if fingerprint and not (is_named(named) and is_named(former)):
+            with suppress(InputError):
+                there = replace(resolve(own, genotype, run), data=named)
+                if dict(_read_data(there, processes, data).fingerprint) == fingerprint:
+                    return there
+    return located(resolve(config, genotype, run))
+
+
+def _read_data(
+    config: RetrainConfig, processes: Processes, known: dict[tuple[Any, ...], ImageData]
+) -> ImageData:
+    """Reads the data onto the device, unless that has been done."""
     assert config.data is not None and config.split_seed is not None
     source, split_seed = config.data, config.split_seed
-    data = processes.main_first(
-        lambda: load_data(
-            source, Path(config.data_root), split_seed=split_seed, image_size=config.image_size
+    key = (source, config.data_root, split_seed, config.image_size, config.image_fit)
+    if key not in known:
+        data = processes.main_first(
+            lambda: load_data(
+                source,
+                Path(config.data_root),
+                split_seed=split_seed,
+                image_size=config.image_size,
+                image_fit=config.image_fit or STRETCH,
+            ).whole()
         )
-    )
-    return replace(data, train=data.train.to(processes.device), test=data.test.to(processes.device))
+        train, test = (part.to(processes.device) for part in (data.train, data.test))
+        known[key] = replace(data, train=train, test=test)
+    return known[key]

@@ -19,6 +19,7 @@ from nas.data.image_task import ImageTask
 from nas.optim.rates import cosine
 from nas.retraining.config import RetrainConfig
 from nas.retraining.inherit import estimate_statistics, read_supernet
+from nas.runtime.confusion import balanced_weights, confusion
 from nas.runtime.cuda_graph import CudaGraphStep
 from nas.runtime.loop import Training
 from nas.runtime.metrics import accuracy
@@ -75,6 +76,9 @@ class Trainer(Training):
             InputError: if the settings do not fit the data, or the inherited weights the network.
         """
         device, self.seed = processes.device, seed
+        self._class_weights: Tensor | None = None
+        if config.class_weights != "none":
+            self._class_weights = balanced_weights(data.train.labels, data.num_classes).to(device)
         if config.threads:
             torch.set_num_threads(config.threads)
         assert config.channels is not None and config.num_cells is not None, "resolve() is first"
@@ -88,6 +92,7 @@ class Trainer(Training):
             name="train",
             augmentation=config,
             processes=processes,
+            auxiliary=config.auxiliary_weight > 0,
         )
         per_epoch = self.batches.steps_per_epoch
         super().__init__(config, processes, per_epoch, config.epochs * per_epoch, data.fingerprint)
@@ -186,15 +191,22 @@ class Trainer(Training):
         noise = _seeded(self.seed, name, self.step, x.device) if config.drop_path else nullcontext()
         with noise, autocast:
             logits, *auxiliary = self.model(x)
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
+        loss = self._loss(logits, y)
         for other in auxiliary:
-            extra = F.cross_entropy(other.float(), y, label_smoothing=config.label_smoothing)
-            loss = loss + config.auxiliary_weight * extra
+            loss = loss + config.auxiliary_weight * self._loss(other, y)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip)
         self.optimizer.step()
         return torch.stack([loss.detach(), accuracy(logits, y), norm])
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Returns the mean loss of a batch, whose images count as their classes do."""
+        smoothing = self.config.label_smoothing
+        if self._class_weights is None:
+            return F.cross_entropy(logits.float(), y, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits.float(), y, label_smoothing=smoothing, reduction="none")
+        return (self._class_weights[y] * losses).mean()
 
     def look(self) -> None:
         """Takes in the numbers of the steps since the last look, in all processes alike.
@@ -231,15 +243,15 @@ class Trainer(Training):
         }  # fmt: skip
 
     @torch.no_grad()
-    def test(self) -> float:
-        """Returns the network's accuracy in [0, 1] on the test images, in evaluation mode."""
+    def test(self) -> Tensor:
+        """Returns what the network takes the test images for, in evaluation mode; see `confusion`.
+
+        Returns:
+            int64 (classes, classes).
+        """
         self.network.eval()
-        test = self.task.data.test
-        hits = sum(
-            int((self.network(x).argmax(dim=1) == y).sum())
-            for x, y in self.task.evaluation_batches(test, 256)
-        )
-        return hits / len(test)
+        batches = self.task.evaluation_batches(self.task.data.test, 256)
+        return torch.stack([confusion(self.network(x), y) for x, y in batches]).sum(dim=0)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {

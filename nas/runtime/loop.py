@@ -3,6 +3,7 @@
 What a step is, is told by a subclass of `Training`: a search, or the training of one network.
 """
 
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from cells.errors import InputError
+from cells.strict_json import show
 from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.fingerprint import require_same_data
@@ -96,12 +99,22 @@ class Training(ABC):
         """Goes on where `state` was taken.
 
         Raises:
-            InputError: if the data have changed since.
+            InputError: if the data have changed since, or may have, being elsewhere now.
         """
-        now = self.fingerprint
-        require_same_data(state.get("fingerprint", {}), now, "this run", "start anew")
+        now, before = self.fingerprint, state.get("fingerprint", {})
+        require_same_data(before, now, "this run", "start anew")
+        data, wanted = self.config.data, state["config"].get("data")
+        if not before and data != wanted and _real(data) != _real(str(wanted)):
+            raise InputError(
+                f"this run's data were {show(wanted)}, now {show(data)}, and it has noted no "
+                "fingerprint of them: name the same file or folder"
+            )
         self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))
 
 
 def run(

@@ -7,6 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
+from cells.errors import one_line
+
+
+def note(text: str) -> None:
+    """Says on stderr what was done with data that their owner may not expect.
+
+    Of several processes, the first one does.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {one_line(text)}", file=sys.stderr)
+
 
 class Lasting:
     """A text stream whose errors stop nothing.

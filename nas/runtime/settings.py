@@ -183,6 +183,8 @@ def _is(value: Any, sort: Any) -> bool:
 def require_same(wanted: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
     """Makes sure that a run goes on with the settings it began with.
 
+    A path of data may be another: whether the data are the same, their fingerprint tells.
+
     Args:
         wanted: settings as JSON values.
         found: those in `path`, alike.
@@ -191,8 +193,11 @@ def require_same(wanted: Mapping[str, Any], found: Mapping[str, Any], path: Path
         InputError: naming the first setting that differs.
     """
     for name, value in wanted.items():
-        if name not in FREE and found.get(name) != value:
+        before = found.get(name)
+        if name == "data" and any(os.path.isabs(str(each)) for each in (value, before)):
+            continue
+        if name not in FREE and before != value:
             raise InputError(
-                f"{path} is from another configuration: {name} was {show(found.get(name))}, now "
+                f"{path} is from another configuration: {name} was {show(before)}, now "
                 f"{show(value)}; leave the option out, or start anew"
             )

@@ -20,7 +20,7 @@ from nas.cell_search.folder import read_run
 from nas.cell_search.fronts import load_front
 from nas.data.datasets import load_data
 from nas.data.examples import load_task
-from nas.data.image_folder import decode_all
+from nas.data.pixels import decode_all
 from nas.export.safetensors import load
 from nas.objective.costs import read_latencies
 from nas.reports.chance import read_chance

@@ -116,6 +116,38 @@ def test_halves_are_disjoint_and_of_the_training_part() -> None:
     assert {*seen["train"]} | {*seen["val"]} == set(range(240))
 
 
+def test_a_validation_part_of_its_own_is_used(
+    digits: ImageData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Split(digits.test.images[:40], digits.test.labels[:40])
+    problem = make(replace(digits, name="mine", val=own))
+    assert torch.equal(problem.val.images, own.images)
+    assert problem.steps_per_epoch == len(digits.train) // 32
+    said = capsys.readouterr().err
+    assert said == "note: 'mine' has a validation part of its own: val_fraction has no effect\n"
+
+
+def test_a_rare_class_counts_as_much_as_any(digits: ImageData) -> None:
+    """Three images of one class weigh together what the hundred of another do."""
+    nines = (digits.train.labels == 9).nonzero()[:, 0]
+    kept = torch.ones(len(digits.train), dtype=torch.bool)
+    kept[nines[4:]] = False
+    train = Split(digits.train.images[kept], digits.train.labels[kept])
+    problem = make(replace(digits, train=train), class_weights="balanced")
+    sample = problem.sample("train", 0)
+    weights = torch.full((problem.skeleton.space.num_edges, 5), 0.2)
+    with torch.no_grad():
+        found, _ = problem.objective.likelihood(sample.x, sample.y, weights, None)
+        log_probs = problem.supernet(sample.x, weights, None, None).log_softmax(1)
+    counts = [int((train.labels == label).sum()) for label in range(10)]
+    assert counts[9] == 4
+    wanted = [
+        -float(log_probs[row, label]) * len(train) / (10 * counts[label])
+        for row, label in enumerate(sample.y.tolist())
+    ]
+    assert found.item() == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
+
+
 @pytest.mark.parametrize("relax", ["gumbel", "gumbel_example", "straight_through"])
 def test_processes_share_out_the_joint_batch(digits: ImageData, relax: str) -> None:
     changes = {"relax": relax, "crop_padding": 1, "cutout": 3, "flip": True, "lams_per_step": 2}

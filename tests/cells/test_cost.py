@@ -20,10 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from cells import cost
 from cells.cell import Skeleton
 from cells.cost import CostTable, cost_table, fitted_table
+from cells.dialects import from_darts_cc
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
-from cells.notation import from_darts_cc, from_nasbench201, read_genotype
+from cells.notation import from_nasbench201, read_genotype
 from cells.sampling import random_cell
 from cells.space import SPACES, SearchSpace
 

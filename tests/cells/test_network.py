@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cells.cell import Skeleton
+from cells.dialects import from_darts_cc
 from cells.errors import InputError
 from cells.network import Network, inherit
-from cells.notation import from_darts_cc, from_nasbench201, read_genotype
+from cells.notation import from_nasbench201, read_genotype
 from cells.space import SPACES
 from cells.supernet import Supernet
 

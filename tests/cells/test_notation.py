@@ -10,11 +10,11 @@ from hypothesis import given
 from test_genotype import darts_genotypes, nasbench_genotypes, refused
 
 from cells import notation as module
+from cells.dialects import from_darts_cc
 from cells.genotype import Genotype
 from cells.notation import (
     FOLDER,
     from_darts,
-    from_darts_cc,
     from_nasbench201,
     read_genotype,
     to_darts,
@@ -183,7 +183,7 @@ def test_read_genotype_takes_every_form(tmp_path: Path) -> None:
         (DARTS_V2.replace("0)", "__import__('os'))", 1), "not a DARTS text"),
         (DARTS_V2.replace("0)", "-0)", 1), "not a DARTS text"),
         (DARTS_V2[:-1], "not a DARTS text"),
-        (DARTS_V2 + ", " + DARTS_V2, "not a DARTS text"),
+        (f"{DARTS_V2}\n{DARTS_V2.replace('1)', '0)', 1)[:-1]}", "not a DARTS text|state twice"),
         ("Genotype(**x)", "not a DARTS text"),
         ("Genotype(" + "not " * 15000 + "x)", "not a DARTS text"),
         ("Genotype(" + "[" * 60000, "deeper than 8"),

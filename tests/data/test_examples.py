@@ -94,7 +94,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_what_does_not_exist_gets_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read 'none.csv'"):
+    with pytest.raises(InputError, match=r"no such file or folder: 'none.csv', looked for in"):
         load_task("none.csv", tmp_path)
     with pytest.raises(InputError, match="leave it out for images"):
         load_task("digits", tmp_path, target="a")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cells.errors import InputError
-from nas.data.image_folder import decode_all
+from nas.data.pixels import decode, decode_all
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n(%pipe%touch ran) (w) file\n%%EOF\n"
 
@@ -102,11 +102,57 @@ def test_sixteen_bits_of_a_tiff_are_refused(tmp_path: Path) -> None:
         assert "more than 8 bits" in refusal(tmp_path, written(Image.new(mode, (2, 2)), "TIFF"))
 
 
-def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
+def test_of_an_animation_the_first_picture_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = Image.new("L", (2, 2), 0), Image.new("L", (2, 2), 200)
     for kind in ("GIF", "WEBP", "PNG", "TIFF"):
         content = written(first, kind, save_all=True, append_images=[second])
         assert not np.array(decoded(tmp_path, content)).any()
+        said = capsys.readouterr().err
+        assert said == "note: 1 of 1 images hold several pictures: the first is read\n"
+        decoded(tmp_path, written(first, kind))
+        assert not capsys.readouterr().err
+
+
+def test_that_an_image_shines_through_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for number, alpha in enumerate((255, 254, 0)):
+        files.append(tmp_path / f"{number}.png")
+        Image.new("RGBA", (2, 2), (9, 9, 9, alpha)).save(files[-1])
+    assert decode_all(files, None)[:, 0, 0, 0].tolist() == [9, 10, 255]
+    said = capsys.readouterr().err
+    assert said == "note: 2 of 3 images are transparent: they lie on white\n"
+
+
+@pytest.mark.parametrize(
+    ("fit", "wanted"),
+    [
+        ("stretch", [[16, 48, 80, 112]] * 4),  # means of two columns of eight
+        ("crop", [[40, 56, 72, 88]] * 4),  # the middle four
+        ("pad", [[0] * 4, [16, 48, 80, 112], [16, 48, 80, 112], [0] * 4]),
+    ],
+)
+def test_how_an_image_is_brought_to_a_size(
+    fit: str, wanted: list[list[int]], tmp_path: Path
+) -> None:
+    columns = np.array([8, 24, 40, 56, 72, 88, 104, 120], np.uint8)  # 8 wide, 4 high
+    Image.fromarray(np.tile(columns, (4, 1))).save(tmp_path / "wide.png")
+    found = decode_all([tmp_path / "wide.png"], 4, fit)[0, 0]
+    rows = found[1:3] if fit == "pad" else found
+    inner = np.array(wanted)[1:3] if fit == "pad" else np.array(wanted)
+    # The resampling filter is wider than two columns where it is not cut by the border.
+    assert np.abs(rows.astype(int) - inner).max() <= 4
+    assert fit != "pad" or not found[[0, 3]].any()
+    assert np.array_equal(decode(tmp_path / "wide.png", 1, 4, 4, fit)[0], found)
+
+
+def test_the_thinnest_image_is_padded(tmp_path: Path) -> None:
+    Image.new("L", (1000, 1), 255).save(tmp_path / "line.png")
+    found = decode_all([tmp_path / "line.png"], 5, "pad")[0, 0]
+    assert found.sum(axis=1).tolist() == [0, 0, 5 * 255, 0, 0]
 
 
 def test_many_pixels_in_few_bytes_are_refused_before_they_are_decoded(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from cells.cell import Skeleton
 from cells.cost import cost_table
+from cells.dialects import from_darts_cc
 from cells.errors import InputError
 from cells.genotype import Genotype
-from cells.notation import from_darts_cc
 from cells.sampling import random_cell
 from cells.space import find_space
 from experiments import records

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 import nas
 from cells.errors import InputError
 from nas.__main__ import main
-from nas.data.image_folder import decode_all, find_images
+from nas.data.image_folder import find_images
+from nas.data.pixels import decode_all
 from nas.export import predict
+from nas.export.safetensors import save_network
 from tests.export.conftest import CLASSES
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), dtype=np.uint8)
@@ -115,6 +118,24 @@ def test_files_folders_and_globs(photos: Path) -> None:
         find_images([])
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_images_are_fitted_as_in_training(
+    fit: str, models: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    network = nas.load(models["darts"])
+    save_network(tmp_path / "model.safetensors", network, replace(network.data, fit=fit))
+    again = nas.load(tmp_path / "model.safetensors")
+    assert again.data.fit == fit and network.data.fit == "stretch"
+    file = photos / "1 large.jpg"
+    images = torch.from_numpy(decode_all([file], 8, fit))
+    with torch.no_grad():
+        wanted = again(again.data.normalise(images)).softmax(dim=1)[0]
+    (found,) = nas.predict(tmp_path / "model.safetensors", [file])
+    assert [found.probabilities[name] for name in CLASSES] == pytest.approx(wanted.tolist())
+    (stretched,) = nas.predict(models["darts"], [file])
+    assert found.probabilities != pytest.approx(stretched.probabilities)
+
+
 def test_a_line_for_each_image(
     models: dict[str, Path],
     photos: Path,
@@ -137,7 +158,7 @@ def test_a_line_for_each_image(
     assert len(lines) == 2 * 6  # the one named twice counts once
     shown = {CLASSES[0]: "disc", CLASSES[1]: 'a "ring"\\nor two', CLASSES[2]: "λ-förmig\\t\\"}
     assert lines[:2] == [[str(file), shown[name], f"{value:.4f}"] for name, value in ranked[:2]]
-    assert printed.err.count("\n") == 1
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == ["error", "note"]
     assert run(monkeypatch, models["darts"], file, "--json", "--top", "1") == 0
     assert list(json.loads(capsys.readouterr().out)["probabilities"]) == [wanted.class_name]
 
@@ -169,7 +190,8 @@ def test_a_damaged_file_stops_no_other(
     assert run(monkeypatch, models["darts"], photos, "--json") == 1
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 5
-    (line,) = printed.err.splitlines()
+    line, said = printed.err.splitlines()
+    assert said == "note: 1 of 5 images are transparent: they lie on white"
     assert line.startswith(f"error: cannot read the image {str(damaged)!r}")
     with pytest.raises(InputError, match="cannot read the image"):
         list(nas.predict(models["darts"], [photos]))

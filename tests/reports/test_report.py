@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from cells.cell import Skeleton
 from cells.cost import CostTable
@@ -177,6 +178,10 @@ def test_the_supernet_is_scored_with_mean_weights_on_every_image() -> None:
     to_gaussian(supernet, noise, sigma=5.0)
     before = noise.get_state()
     found = supernet_accuracy(supernet, choices, split, (0.5,), (0.25,), batch_size=40)
+    balanced = supernet_accuracy(
+        supernet, choices, split, (0.5,), (0.25,), batch_size=40, metric="balanced_accuracy"
+    )
+    assert balanced == pytest.approx(balanced_accuracy_score(split.labels, predicted))
     assert found == pytest.approx(int((predicted == split.labels).sum()) / 100, abs=1e-7)
     assert torch.equal(noise.get_state(), before) and supernet.training
 

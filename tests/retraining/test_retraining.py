@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import confusion_matrix, recall_score
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,7 +29,7 @@ from cells.notation import read_genotype
 from cells.space import SPACES
 from cells.supernet import Supernet
 from nas.cell_search.config import SearchConfig
-from nas.data.batches import Batches
+from nas.data.batches import Batches, Split
 from nas.data.datasets import ImageData, load_data
 from nas.retraining.config import (
     PRESETS,
@@ -110,10 +113,12 @@ def test_every_file_is_there(finished: Path) -> None:
     names = {path.name for path in finished.iterdir() if "checkpoint" not in path.name}
     assert names == {
         *(".owner", "config.json", "genotype.json", "manifest.json", "metrics.jsonl"),
-        *("model.safetensors", "model-seed-3.safetensors", "result.json"),
+        *("model.safetensors", "model-seed-3.safetensors", "result.json", "confusion.csv"),
     }
     assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
-    assert read_retraining(finished) == replace(TINY, seeds=(0, 3), split_seed=0, stem_stride=1)
+    assert read_retraining(finished) == replace(
+        TINY, seeds=(0, 3), split_seed=0, stem_stride=1, image_fit="stretch"
+    )
     log = rows(finished)
     assert [(row["step"], row["seed"], row["epoch"]) for row in log] == [
         *((5, 0, 1), (10, 0, 2)),
@@ -137,9 +142,50 @@ def test_the_result_is_that_of_the_models(finished: Path, digits: ImageData) -> 
     assert result["mean"] == pytest.approx((first + second) / 2)
     assert result["std"] == pytest.approx(abs(first - second) / math.sqrt(2))
     counts = [int((digits.test.labels == label).sum()) for label in range(10)]
+    assert result["classes"] == [*"0123456789"] and result["metric"] == "accuracy"
     assert result["majority"] == pytest.approx(max(counts) / sum(counts))
     assert result["genotype"] == read_genotype(CELL).id
     assert (result["epochs"], len(result["seconds"])) == (2, 2)
+
+
+def test_the_result_tells_what_each_class_is_taken_for(finished: Path, digits: ImageData) -> None:
+    result = read_json(finished / "result.json")
+    images = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
+    counts, balanced = np.zeros((10, 10), int), []
+    for name in ("model.safetensors", "model-seed-3.safetensors"):
+        predicted = nas.load(finished / name)(images).argmax(dim=1)
+        counts += confusion_matrix(digits.test.labels, predicted, labels=range(10))
+        balanced.append(float(recall_score(digits.test.labels, predicted, average="macro")))
+    assert result["confusion"] == counts.tolist()
+    assert result["balanced_accuracy"] == pytest.approx(balanced)
+    head, *lines = (finished / "confusion.csv").read_text().splitlines()
+    assert head == "class \\ taken for,0,1,2,3,4,5,6,7,8,9,recall"
+    assert [[*map(int, line.split(",")[1:11])] for line in lines] == counts.tolist()
+
+
+def test_classes_are_weighed_and_compared_by_their_size(
+    digits: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = (digits.train.labels != 9) | (torch.arange(len(digits.train)) < 200)
+    train = Split(digits.train.images[kept], digits.train.labels[kept])
+    plain = replace(TINY, auxiliary_weight=0.0, drop_path=0.0, label_smoothing=0.0)
+    trainer = make(replace(plain, class_weights="balanced"), replace(digits, train=train))
+    x, y = trainer.batches.batch(0)
+    with torch.no_grad():
+        losses = -trainer.network.train()(x).log_softmax(1)[torch.arange(len(y)), y]
+    weights = compute_sample_weight("balanced", train.labels.numpy())
+    of_class = {label: weight for label, weight in zip(train.labels.tolist(), weights, strict=True)}
+    wanted = sum(
+        of_class[label] * loss for label, loss in zip(y.tolist(), losses.tolist(), strict=True)
+    )
+    trainer.advance()
+    trainer.look()
+    assert trainer.means()["loss"] == pytest.approx(wanted / len(y), rel=1e-5)
+
+    result = retrain(replace(TINY, epochs=1, metric="balanced_accuracy"), tmp_path / "run")
+    assert result is not None and result["mean"] == result["balanced_accuracy"][0]
+    said = capsys.readouterr().out
+    assert f"test balanced accuracy {100 * result['mean']:.2f} %" in said
 
 
 @pytest.mark.parametrize(("accuracy", "warned"), [(0.1, True), (0.9, False)])
@@ -147,7 +193,9 @@ def test_no_better_than_the_most_frequent_class_is_told(
     accuracy: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(Trainer, "test", lambda self: accuracy)
+    tenth = round(35.9 * accuracy)  # of each class
+    found = torch.full((10, 10), 0).fill_diagonal_(tenth)
+    monkeypatch.setattr(Trainer, "test", lambda self: found)
     retrain(replace(TINY, epochs=1), tmp_path / "run")
     found = "warning: to name the most frequent class alone gives 10." in capsys.readouterr().err
     assert found == warned
@@ -540,7 +588,7 @@ def test_settings_that_are_refused(changes: dict[str, Any], message: str) -> Non
         ({"data": None}, "name one with --data"),
         ({"data": "digit"}, "did you mean 'digits'"),
         ({"inherit": "nowhere"}, "nowhere is not the folder of a search"),
-        ({"image_size": 8}, "only for folders of images"),
+        ({"image_size": 8}, "only for files of images"),
     ],
 )
 def test_nothing_is_left_of_a_run_that_cannot_begin(
