@@ -238,7 +238,8 @@ def test_it_is_seen_whole(tab: Page, width: int, dark: bool) -> None:
     assert tab.run("document.documentElement.scrollWidth") <= width
     sticking = tab.run(
         "[...document.querySelectorAll('h1, h2, button, #dial *, .plot svg')].filter((e) => {"
-        "const b = e.getBoundingClientRect(); return b.width && (b.left < -1 || b.right > innerWidth + 1);"
+        "const b = e.getBoundingClientRect();"
+        "return b.width && (b.left < -1 || b.right > innerWidth + 1);"
         "}).map((e) => e.outerHTML.slice(0, 80))"
     )
     assert sticking == []
