@@ -90,8 +90,8 @@ def test_the_slider_moves_the_cell_the_commands_and_the_address(tab: Page, shown
         tab.press("ArrowRight")
     last = read_rows(shown_run)[-1]
     ask, retrain, export = commands(tab)
-    assert ask == f"python -m nas front {shown_run} --lam 10"
-    assert retrain.startswith(f"python retrain.py --genotype {shown_run}/{last['file']} --out ")
+    assert ask == f"python -m nas ask {shown_run} --lam 10"
+    assert retrain.startswith(f"python -m nas retrain --genotype {shown_run}/{last['file']} --out ")
     assert export.startswith("python -m nas export ") and export.endswith(" --to onnx")
     tab.wait("location.hash === '#lam=10'")
 
@@ -188,7 +188,6 @@ def test_tables_are_saved_as_they_are(tab: Page, shown_run: Path, tmp_path: Path
         "training.csv",
     }
     tab.click("#table .csv")
-    tab.wait("true")
     path = tmp_path / "cells.csv"
     for _ in range(500):
         if path.exists() and path.stat().st_size:

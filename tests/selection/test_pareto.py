@@ -69,7 +69,7 @@ def test_only_members_count(points) -> None:
 
 
 def test_the_knee_is_the_member_farthest_above_the_line_between_the_ends() -> None:
-    # On a logarithmic axis 10, 100, 1000 lie at 0, ½, 1: of accuracies 0, ¾, 1 the middle is ¼ above.
+    # On a logarithmic axis 10, 100, 1000 lie at 0, ½, 1: of shares 0, ¾, 1 the middle is ¼ above.
     assert knee([0.5, 0.875, 1.0], [10, 100, 1000]) == 1
     assert knee([1.0, 0.5, 0.9, 0.875], [1000, 10, 300, 100]) == 3
     assert knee([0.5, 0.75, 1.0], [10, 100, 1000]) is None  # a straight line

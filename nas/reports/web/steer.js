@@ -155,6 +155,7 @@ buildCells($("cells"), (row) => {
   return [edgeName(row), ...order.map((op) => `${(probabilities[op] / 10).toFixed(1).padStart(5)} % ${opName(op)}`)].join("\n");
 });
 drawLegend($("legend"));
+if (counts.length > 1) $("lanes-title").append(` along the λ of ${axesOfLam[0].cost}`);
 $("cost-axis").append(...costNames.map((name) => el("button", { type: "button", value: name, onclick: () => chooseCost(name) }, name)));
 redrawn(() => { chooseCost(state.cost); drawLanesHere(); });
 $("lanes-section").querySelector(".tools").append(csvButton("switches", () => [["edge", "operation", "λ from", "λ to"],
