@@ -13,7 +13,7 @@ from nas.reports.page_data import describe_run
 from nas.selection.pareto import hypervolume, pareto
 
 SCRIPTS = ("base.js", "plot.js", "compare.js")
-KINDS = ("accuracy", "retrained")
+KINDS = ("val_accuracy", "retrained")
 """Accuracies that a front may be of: with shared weights, and of networks trained by themselves."""
 
 

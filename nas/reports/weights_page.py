@@ -18,13 +18,15 @@ SCRIPTS = ("base.js", "plot.js", "weights.js")
 TITLES = {
     "evidence": "generalised evidence, nats",
     "kl": "KL of the weights, nats",
+    "train_accuracy": "accuracy, training part",
+    "train_rmse": "error (rmse), training part",
     "accuracy": "accuracy, training part",
     "rmse": "error (rmse), training part",
     "val_nll": "validation loss, nats per example",
     "val_accuracy": "accuracy, validation part",
     "val_rmse": "error (rmse), validation part",
 }
-"""Of the columns of front.csv that are drawn along λ."""
+"""Of the columns of front.csv that are drawn along λ, former names among them."""
 MOST_PRUNED = 8
 """Curves of pruning on a page."""
 
@@ -99,6 +101,6 @@ def _pruned(folder: Path) -> list[dict[str, Any]]:
             raise InputError(f"{path} has no columns removed and accuracy: prune again")
         kind = values[0].partition("_run")[0]
         means = [{"removed": row["removed"], "mean": fmean(row[n] for n in values)} for row in rows]
-        title = f"{kind} by share removed, {path.stem.removeprefix('prune-')}"
+        title = f"{kind.removeprefix('test_')} by share removed, {path.stem.removeprefix('prune-')}"
         found += panels(means, "removed", {title: [("mean", "mean", None)]})
     return found

@@ -35,8 +35,11 @@ def test_a_full_disk_takes_one_line_and_nothing_else(name: str, trials: Trials) 
         # A page is no reason to stop a run, once it has begun.
         goes_on = _name(path) == PAGE and "rehearsal" not in path
         assert ended.status == (0 if goes_on else 2), f"{what}\n{ended}"
-        start = "warning: " if goes_on else "error: "
-        (line,) = (line for line in ended.output.splitlines() if line.startswith(start))
+        lines = ended.output.splitlines()
+        if goes_on:
+            (line,) = (line for line in lines if line.startswith("warning: ") and PAGE in line)
+        else:
+            (line,) = (line for line in lines if line.startswith("error: "))
         assert _name(path) in line and "Traceback" not in ended.output, f"{what}\n{line}"
         assert not [*work.rglob(".*.tmp")], what
         readable(work)

@@ -31,7 +31,7 @@ def test_shares_are_areas_under_the_fronts(page: Path, shown_run: Path) -> None:
     found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
     document = json.loads(found[1])
     for cost in ("params", "flops"):
-        front = document["fronts"][cost]["accuracy"]
+        front = document["fronts"][cost]["val_accuracy"]
         every = [point for points in front["points"] for point in points]
         low, high = min(p[0] for p in every), max(p[0] for p in every)
         worst, best = min(p[1] for p in every), max(p[1] for p in every)
@@ -43,9 +43,9 @@ def test_shares_are_areas_under_the_fronts(page: Path, shown_run: Path) -> None:
                 total += max((p[1] - worst for p in points if p[0] <= budget), default=0.0)
             assert share == pytest.approx(total / steps / (best - worst), abs=1e-3)
     rows = read_rows(shown_run)
-    assert document["fronts"]["params"]["accuracy"]["points"][0] == [
+    assert document["fronts"]["params"]["val_accuracy"]["points"][0] == [
         [cost, accuracy, None]
-        for cost, accuracy in sorted((row["params"], row["accuracy"]) for row in rows)
+        for cost, accuracy in sorted((row["params"], row["val_accuracy"]) for row in rows)
     ]
     retrained = document["fronts"]["params"]["retrained"]["points"]
     assert [point[1:] for point in retrained[0]] == [[0.85, None], [0.91, 0.01]]

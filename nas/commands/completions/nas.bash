@@ -5,12 +5,13 @@
 #    source ~/.local/share/bash_completion/nas
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_nas_subparsers=(search ask draw report retrain family predict export generate prune tune lottery doctor completion)
+_shtab_nas_subparsers=(search ask draw report compare retrain family predict export generate prune tune lottery doctor completion)
 
 _shtab_nas_search_option_strings=(--data --space --channels --num-cells --costs --lam-low --lam-high --epochs --batch-size --finalists --seed --device --threads -h --help --image-size --val-fraction --split-seed --shrink --crop-padding --flip --cutout --stem-stride --lam --lam-unit --lams-per-step --latency-batch --latency-file --hypernet --knots --hidden --rank --relax --temperature --temperature-end --temperature-schedule --edge-weights --discretise --price --resource --arch-kl --arch-kl-end --regulariser --regulariser-price --estimator --score-lams --order --epsilon --hessian --warmup-epochs --op-probs --trained-cells --precision --w-lr --w-lr-min --w-momentum --w-weight-decay --w-grad-clip --arch-lr --arch-lr-end --arch-beta1 --arch-weight-decay --weights --kernel-embedding --prior-variance --initial-sigma --bounds --constraint --bound-levels --partial-channels --keep-ops --perturb --perturb-radius --finalist-source --naswot --searches --grid --eval-images --chance --data-root --layers --runs --target --initial-sigma-high --start --tune --tune-width --draws --resume --config --out --method --timeout)
 _shtab_nas_ask_option_strings=(-h --help --lam --at-most --json --out)
 _shtab_nas_draw_option_strings=(-h --help --out)
 _shtab_nas_report_option_strings=(-h --help)
+_shtab_nas_compare_option_strings=(-h --help --out)
 _shtab_nas_retrain_option_strings=(--genotype --inherit --data --channels --num-cells --epochs --batch-size --lr --seeds --device --threads -h --help --image-size --split-seed --stem-stride --drop-path --auxiliary-weight --crop-padding --flip --cutout --lr-min --warmup-epochs --momentum --nesterov --weight-decay --grad-clip --label-smoothing --precision --compile --data-root --resume --out --at-once --timeout)
 _shtab_nas_family_option_strings=(--genotype --inherit --data --channels --num-cells --epochs --batch-size --lr --seeds --device --threads -h --help --image-size --split-seed --stem-stride --drop-path --auxiliary-weight --crop-padding --flip --cutout --lr-min --warmup-epochs --momentum --nesterov --weight-decay --grad-clip --label-smoothing --precision --compile --data-root --launcher --jobs --job-time --job-options --cells --at-once)
 _shtab_nas_predict_option_strings=(-h --help --json --top)
@@ -35,6 +36,8 @@ _shtab_nas_ask___out_COMPGEN=_shtab_compgen_files
 _shtab_nas_draw_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_nas_draw___out_COMPGEN=_shtab_compgen_files
 _shtab_nas_report_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_nas_compare_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_nas_compare___out_COMPGEN=_shtab_compgen_files
 _shtab_nas_retrain___genotype_COMPGEN=_shtab_compgen_files
 _shtab_nas_retrain___inherit_COMPGEN=_shtab_compgen_files
 _shtab_nas_retrain___data_COMPGEN=_shtab_compgen_files
@@ -95,7 +98,7 @@ _shtab_nas_prune___by_choices=(density magnitude filter)
 _shtab_nas_lottery___device_choices=(auto cpu cuda)
 _shtab_nas_doctor___device_choices=(auto cpu cuda)
 _shtab_nas_completion_pos_0_choices=(bash zsh fish)
-_shtab_nas_pos_0_choices=(search ask draw report retrain family predict export generate prune tune lottery doctor completion)
+_shtab_nas_pos_0_choices=(search ask draw report compare retrain family predict export generate prune tune lottery doctor completion)
 
 _shtab_nas_search___costs_nargs='*'
 _shtab_nas_search__h_nargs=0
@@ -117,6 +120,9 @@ _shtab_nas_draw__h_nargs=0
 _shtab_nas_draw___help_nargs=0
 _shtab_nas_report__h_nargs=0
 _shtab_nas_report___help_nargs=0
+_shtab_nas_compare_pos_0_nargs=+
+_shtab_nas_compare__h_nargs=0
+_shtab_nas_compare___help_nargs=0
 _shtab_nas_retrain___seeds_nargs='*'
 _shtab_nas_retrain__h_nargs=0
 _shtab_nas_retrain___help_nargs=0

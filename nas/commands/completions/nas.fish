@@ -50,7 +50,7 @@ function _shtab_nas_using
   test "$_shtab_nas_cmdpath" = "$argv"
 end
 
-set -g _shtab_nas_commands search ask draw report retrain family predict export generate prune tune lottery doctor completion
+set -g _shtab_nas_commands search ask draw report compare retrain family predict export generate prune tune lottery doctor completion
 set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
 
 complete -c nas -e
@@ -165,6 +165,10 @@ complete -c nas -n '_shtab_nas_using draw; and test $_shtab_nas_npos -eq 0' -ka 
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a report -d 'write the page of a search again'
 complete -c nas -n '_shtab_nas_using report' -s h -l help -d 'show this help message and exit'
 complete -c nas -n '_shtab_nas_using report; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folder of a search, e.g'
+complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a compare -d 'compare finished searches on one page'
+complete -c nas -n '_shtab_nas_using compare' -s h -l help -d 'show this help message and exit'
+complete -c nas -n '_shtab_nas_using compare' -l out -xka "(__fish_complete_path (commandline -ct))" -d 'write the page to this new file (default compare.html)'
+complete -c nas -n '_shtab_nas_using compare; and test $_shtab_nas_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folders of finished searches, e.g'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a retrain -d 'train the network of a cell by itself'
 complete -c nas -n '_shtab_nas_using retrain' -l genotype -xka "(__fish_complete_path (commandline -ct))" -d 'The cells: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name'
 complete -c nas -n '_shtab_nas_using retrain' -l inherit -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of a search: start from its supernet'"'"'s weights instead of from scratch'

@@ -11,6 +11,7 @@
 _shtab_nas_commands() {
   local _commands=(
     ask:'list the front of a search, or ask it for a cell by λ or budget'
+    compare:'compare finished searches on one page'
     completion:'print the completions of a shell: bash, zsh or fish'
     doctor:'tell versions, device and data, and try a small search'
     draw:'draw cells'
@@ -46,6 +47,15 @@ _shtab_nas_ask_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_nas_ask_defaults_added=0
+
+_shtab_nas_compare_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--out[write the page to this new file (default compare.html)]:out:_files"
+  "(*):folders of finished searches, e.g:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_nas_compare_defaults_added=0
 
 _shtab_nas_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -361,6 +371,7 @@ _shtab_nas() {
       curcontext="${curcontext%:*:*}:_shtab_nas-$line[1]:"
       case $line[1] in
         ask) _arguments -C -s $_shtab_nas_ask_options ;;
+        compare) _arguments -C -s $_shtab_nas_compare_options ;;
         completion) _arguments -C -s $_shtab_nas_completion_options ;;
         doctor) _arguments -C -s $_shtab_nas_doctor_options ;;
         draw) _arguments -C -s $_shtab_nas_draw_options ;;

@@ -1,7 +1,7 @@
 /* Several searches: their fronts over one another, a leaderboard, the settings that differ. */
 
 const costNames = Object.keys(page.costs);
-const kinds = { accuracy: "shared weights, validation", retrained: "retrained, test" };
+const kinds = { val_accuracy: "shared weights, validation", retrained: "retrained, test" };
 const known = Object.keys(kinds).filter((kind) => page.fronts[costNames[0]][kind].points.some((points) => points.length));
 const chosen = { cost: costNames[0], kind: known[0], without: new Set() };
 const labels = page.runs.map((run) => run.label);
