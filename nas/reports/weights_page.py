@@ -59,7 +59,7 @@ def weights_document(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any
             spread = panels(rows, "lam", {"": [("", f"{name}_std", None)]})
             panel["curves"][0]["spread"] = spread[0]["curves"][0]["values"]
     is_curve = "seed" not in names and len(rows) > 1  # else a λ for each seed, as tuned
-    training = {
+    training: dict[str, list[tuple[str, str, int | None]]] = {
         "loss, nats": [("training", "train_loss", None), ("validation", "val_loss", None)],
         "accuracy": [("training", "train_accuracy", None)],
         "KL, nats": [("lowest λ", "kl", 0), ("highest λ", "kl", -1)],
