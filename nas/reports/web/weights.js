@@ -27,8 +27,8 @@ function show(at) {
   hashTimer = setTimeout(() => history.replaceState(null, "", `#lam=${digits(lam, 6)}`), 150);
 }
 
-function readHash() {
-  const lam = Number(new URLSearchParams(location.hash.slice(1)).get("lam"));
+function readHash(hash) {
+  const lam = Number(new URLSearchParams(hash.slice(1)).get("lam"));
   const far = (row) => Math.abs(Math.log(row[lamColumn] / lam));
   show(lam > 0 ? rows.reduce((best, row, i) => (far(row) < far(rows[best]) ? i : best), 0) : shown.at);
 }
@@ -57,6 +57,6 @@ if (page.along.length) {
   $("lam").max = rows.length - 1;
   $("lam").addEventListener("input", () => show(Number($("lam").value)));
   document.addEventListener("keydown", keys);
-  addEventListener("hashchange", readHash);
-  readHash();
+  addEventListener("hashchange", (event) => readHash(new URL(event.newURL).hash));
+  readHash(location.hash);
 }
