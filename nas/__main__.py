@@ -13,6 +13,7 @@ GROUPS = {
         "ask": "list the front of a search, or ask it for a cell by λ or budget",
         "draw": "draw cells",
         "report": "write the page of a search again",
+        "compare": "compare finished searches on one page",
     },
     "Trained networks": {
         "retrain": "train the network of a cell by itself",

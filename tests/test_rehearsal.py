@@ -70,9 +70,11 @@ def test_a_rehearsal_leaves_the_search_as_it_was(config: AnyConfig, tmp_path: Pa
     [
         (CELLS, cell_run, "write_report"),
         (CELLS, cell_run, "draw_letter"),
+        (CELLS, cell_run, "write_search_page"),
         (CELLS, pygraphviz.AGraph, "draw"),
         (WEIGHTS, weight_run, "weight_rows"),
         (TUNED, weight_run, "tuned_rows"),
+        (WEIGHTS, weight_run, "write_weights_page"),
     ],
 )
 @pytest.mark.usefixtures("first_step")

@@ -106,7 +106,7 @@ def completed(*words: str) -> set[str]:
     ("words", "found"),
     [
         (["nas", "se"], {"search"}),
-        (["nas", "comp"], {"completion"}),
+        (["nas", "compl"], {"completion"}),
         (["nas", "search", "nasb"], {"nasbench201"}),
         (["nas", "search", "digits", "--relax", "gumbel_"], {"gumbel_example"}),
         (["nas", "search", "digits", "--perturb-"], {"--perturb-radius"}),

@@ -26,12 +26,17 @@ def command(args: Sequence[str]) -> None:
     run: Path = parser().parse_args(args).run
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
-        from nas.cell_search.folder import read_run
+        from nas.cell_search.config import SearchConfig
         from nas.cell_search.fronts import load_front
         from nas.reports.page import PAGE, write_search_page
+        from nas.reports.weights_page import write_weights_page
+        from nas.run import read_any_run
         from nas.runtime.owner import owning
 
-    config, _ = read_run(run)
+    config, _ = read_any_run(run)
     with owning(run):
-        write_search_page(run, load_front(run), config.to_dict())
+        if isinstance(config, SearchConfig):
+            write_search_page(run, load_front(run), config.to_dict())
+        else:
+            write_weights_page(run, config.to_dict())
     print(run / PAGE)

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from cells.chain import MLP
 from nas.data.examples import Task
 from nas.optim.kind import SearchKind
+from nas.reports.page import PAGE, attempt_page
 from nas.reports.style import draw_letter, plain_axes, save_picture
+from nas.reports.weights_page import write_weights_page
 from nas.runtime import loop
 from nas.runtime.files import write_csv
 from nas.runtime.metrics import MetricsLog
@@ -118,18 +120,25 @@ def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
 
 
 def report(searcher: WeightSearcher, path: Path) -> None:
-    """Writes the table and the picture of a finished search."""
+    """Writes the table, the picture and the page of a finished search."""
     generated, task = _generated(searcher), searcher.problem.task
     if generated.tuned is not None:
         rows = tuned_rows(generated, generated.tuned, task)
         write_csv(path / "front.csv", rows)
         print("\n".join(describe(rows, generated)))
+        _write_page(searcher, path)
         print(f"table in {path / 'front.csv'}; the networks: python -m nas tune {path}")
         return
     rows = write_weight_report(path, generated, task)
+    _write_page(searcher, path)
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
         print(f"λ = {row['lam']:g}: evidence {row['evidence']:,.0f} nats, KL {row['kl']:,.0f} nats")
     print(f"{len(rows)} λs in {path / 'front.csv'}, picture in {path / 'front.svg'}")
+    print(f"page: {path / PAGE}")
+
+
+def _write_page(searcher: WeightSearcher, folder: Path) -> None:
+    attempt_page(folder, lambda: write_weights_page(folder, searcher.config.to_dict()))
 
 
 def rehearse(searcher: WeightSearcher, folder: Path) -> None:
@@ -145,6 +154,7 @@ def rehearse(searcher: WeightSearcher, folder: Path) -> None:
     write_csv(folder / "front.csv", rows)
     draw_letter(folder / "front.svg")
     MetricsLog(folder / "metrics.jsonl").append({"step": 0, **searcher.ends()})
+    write_weights_page(folder, searcher.config.to_dict())
 
 
 def _generated(searcher: WeightSearcher) -> Generated:

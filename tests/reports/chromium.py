@@ -96,6 +96,10 @@ class Page:
         self.wait("document.readyState === 'complete' && !!document.getElementById('data')")
         self.settle()
 
+    def close(self) -> None:
+        """Asks the browser to end, with all its processes."""
+        os.write(self._out, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+
     def settle(self) -> None:
         """Waits until what follows from the last input is drawn."""
         self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -160,7 +164,7 @@ def chromium(browser: str) -> Iterator[Page]:
     """Starts a browser and yields a tab of it."""
     commands, out = os.pipe()
     answers, back = os.pipe()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         arguments = [
             browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--no-first-run", "--disable-extensions", "--disable-background-networking",
@@ -175,7 +179,10 @@ def chromium(browser: str) -> Iterator[Page]:
         os.close(commands)
         os.close(back)
         try:
-            yield Page(out, answers)
+            page = Page(out, answers)
+            yield page
+            page.close()
+            process.wait(PATIENCE)
         finally:
             process.kill()
             process.wait()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.selection.pareto import hypervolume, pareto
+from nas.selection.pareto import hypervolume, knee, pareto
 
 small = st.integers(0, 3)
 
@@ -66,3 +66,14 @@ def test_only_members_count(points) -> None:
     few = hypervolume([accuracies[i] for i in kept], [costs[i] for i in kept], least=0.2,
                       most=(0.9, 0.8))  # fmt: skip
     assert math.isclose(everything, few, abs_tol=1e-12)
+
+
+def test_the_knee_is_the_member_farthest_above_the_line_between_the_ends() -> None:
+    # On a logarithmic axis 10, 100, 1000 lie at 0, ½, 1: of shares 0, ¾, 1 the middle is ¼ above.
+    assert knee([0.5, 0.875, 1.0], [10, 100, 1000]) == 1
+    assert knee([1.0, 0.5, 0.9, 0.875], [1000, 10, 300, 100]) == 3
+    assert knee([0.5, 0.75, 1.0], [10, 100, 1000]) is None  # a straight line
+    assert knee([0.5, 0.6, 1.0], [10, 100, 1000]) is None  # and one that bends away
+    assert knee([0.5, 0.6], [10, 100]) is None
+    assert knee([], []) is None
+    assert knee([0.5, 0.5, 0.5], [10, 20, 30]) is None

@@ -50,8 +50,8 @@ function _shtab_nas_using
   test "$_shtab_nas_cmdpath" = "$argv"
 end
 
-set -g _shtab_nas_commands search ask draw report retrain family predict export generate prune tune lottery doctor completion
-set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
+set -g _shtab_nas_commands search ask draw report compare retrain family predict export generate prune tune lottery doctor completion
+set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
 
 complete -c nas -e
 complete -c nas -f
@@ -72,10 +72,13 @@ complete -c nas -n '_shtab_nas_using search' -l seed -x -d 'Seed of everything t
 complete -c nas -n '_shtab_nas_using search' -l device -xka "auto cpu cuda" -d 'auto, cpu or cuda'
 complete -c nas -n '_shtab_nas_using search' -l threads -x -d 'CPU threads of every process; 0 leaves torch'"'"'s choice'
 complete -c nas -n '_shtab_nas_using search' -s h -l help -d 'show this help message and exit'
-complete -c nas -n '_shtab_nas_using search' -l image-size -x -d 'Side in pixels to which images from a folder are resized'
+complete -c nas -n '_shtab_nas_using search' -l image-size -x -d 'Side in pixels to which images from files are brought'
+complete -c nas -n '_shtab_nas_using search' -l image-fit -xka "stretch crop pad" -d 'How: stretch (without regard to the aspect), crop (the middle) or pad (with black)'
 complete -c nas -n '_shtab_nas_using search' -l val-fraction -x -d 'Share of the training part that is held out of training, for the choice of λ'
 complete -c nas -n '_shtab_nas_using search' -l split-seed -x -d 'Fixes the test part where the data set has none of its own, and the validation part'
 complete -c nas -n '_shtab_nas_using search' -l shrink -x -d 'The supernet sees means of this many by this many pixels; costs stay those of full images'
+complete -c nas -n '_shtab_nas_using search' -l class-weights -xka "none balanced" -d 'none, or balanced: the loss of an image counts the more, the rarer its class'
+complete -c nas -n '_shtab_nas_using search' -l metric -xka "accuracy balanced_accuracy" -d 'What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised'
 complete -c nas -n '_shtab_nas_using search' -l crop-padding -x -d 'Pixels of zeros put around an image before a crop of the old size is taken at random'
 complete -c nas -n '_shtab_nas_using search' -l flip -x -d 'Flip one image in two, left to right'
 complete -c nas -n '_shtab_nas_using search' -l cutout -x -d 'Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)'
@@ -165,10 +168,14 @@ complete -c nas -n '_shtab_nas_using draw; and test $_shtab_nas_npos -eq 0' -ka 
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a report -d 'write the page of a search again'
 complete -c nas -n '_shtab_nas_using report' -s h -l help -d 'show this help message and exit'
 complete -c nas -n '_shtab_nas_using report; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folder of a search, e.g'
+complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a compare -d 'compare finished searches on one page'
+complete -c nas -n '_shtab_nas_using compare' -s h -l help -d 'show this help message and exit'
+complete -c nas -n '_shtab_nas_using compare' -l out -xka "(__fish_complete_path (commandline -ct))" -d 'write the page to this new file (default compare.html)'
+complete -c nas -n '_shtab_nas_using compare; and test $_shtab_nas_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folders of finished searches, e.g'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a retrain -d 'train the network of a cell by itself'
 complete -c nas -n '_shtab_nas_using retrain' -l genotype -xka "(__fish_complete_path (commandline -ct))" -d 'The cells: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name'
 complete -c nas -n '_shtab_nas_using retrain' -l inherit -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of a search: start from its supernet'"'"'s weights instead of from scratch'
-complete -c nas -n '_shtab_nas_using retrain' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images; by default the data of the genotype'"'"'s search'
+complete -c nas -n '_shtab_nas_using retrain' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json list of files and labels, or hf:NAME; by default the data of the genotype'"'"'s search'
 complete -c nas -n '_shtab_nas_using retrain' -l channels -x -d 'Width of the first cells; by default as in the search, or 16'
 complete -c nas -n '_shtab_nas_using retrain' -l num-cells -x -d 'Cells from stem to head; by default as in the search, or 3'
 complete -c nas -n '_shtab_nas_using retrain' -l epochs -x -d 'Passes over the training part'
@@ -178,7 +185,8 @@ complete -c nas -n '_shtab_nas_using retrain' -l seeds -x -d 'One network is tra
 complete -c nas -n '_shtab_nas_using retrain' -l device -xka "auto cpu cuda" -d 'auto, cpu or cuda'
 complete -c nas -n '_shtab_nas_using retrain' -l threads -x -d 'CPU threads of every process; 0 leaves torch'"'"'s choice'
 complete -c nas -n '_shtab_nas_using retrain' -s h -l help -d 'show this help message and exit'
-complete -c nas -n '_shtab_nas_using retrain' -l image-size -x -d 'Side in pixels to which images from a folder are resized; by default as in the search'
+complete -c nas -n '_shtab_nas_using retrain' -l image-size -x -d 'Side in pixels to which images from files are brought; by default as in the search'
+complete -c nas -n '_shtab_nas_using retrain' -l image-fit -xka "stretch crop pad" -d 'How: stretch, crop or pad; by default as in the search'
 complete -c nas -n '_shtab_nas_using retrain' -l split-seed -x -d 'Fixes the test part where the data set has none of its own; by default as in the search'
 complete -c nas -n '_shtab_nas_using retrain' -l stem-stride -x -d 'Stride of the stem'"'"'s convolution; by default as in the search, or 1'
 complete -c nas -n '_shtab_nas_using retrain' -l drop-path -x -d 'Probability with which an edge is dropped at the end; it rises linearly from 0'
@@ -186,6 +194,8 @@ complete -c nas -n '_shtab_nas_using retrain' -l auxiliary-weight -x -d 'Weight 
 complete -c nas -n '_shtab_nas_using retrain' -l crop-padding -x -d 'Pixels of zeros put around an image before a crop of the old size is taken at random'
 complete -c nas -n '_shtab_nas_using retrain' -l flip -x -d 'Flip one image in two, left to right'
 complete -c nas -n '_shtab_nas_using retrain' -l cutout -x -d 'Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)'
+complete -c nas -n '_shtab_nas_using retrain' -l class-weights -xka "none balanced" -d 'none, or balanced: the loss of an image counts the more, the rarer its class'
+complete -c nas -n '_shtab_nas_using retrain' -l metric -xka "accuracy balanced_accuracy" -d 'What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised'
 complete -c nas -n '_shtab_nas_using retrain' -l lr-min -x -d 'Learning rate at the end'
 complete -c nas -n '_shtab_nas_using retrain' -l warmup-epochs -x -d 'Epochs at the start in which the learning rate rises linearly'
 complete -c nas -n '_shtab_nas_using retrain' -l momentum -x -d Momentum
@@ -204,7 +214,7 @@ complete -c nas -n '_shtab_nas_using retrain; and test $_shtab_nas_npos -eq 0' -
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a family -d 'retrain several cells of a front'
 complete -c nas -n '_shtab_nas_using family' -l genotype -xka "(__fish_complete_path (commandline -ct))" -d 'The cells: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name'
 complete -c nas -n '_shtab_nas_using family' -l inherit -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of a search: start from its supernet'"'"'s weights instead of from scratch'
-complete -c nas -n '_shtab_nas_using family' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images; by default the data of the genotype'"'"'s search'
+complete -c nas -n '_shtab_nas_using family' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json list of files and labels, or hf:NAME; by default the data of the genotype'"'"'s search'
 complete -c nas -n '_shtab_nas_using family' -l channels -x -d 'Width of the first cells; by default as in the search, or 16'
 complete -c nas -n '_shtab_nas_using family' -l num-cells -x -d 'Cells from stem to head; by default as in the search, or 3'
 complete -c nas -n '_shtab_nas_using family' -l epochs -x -d 'Passes over the training part'
@@ -214,7 +224,8 @@ complete -c nas -n '_shtab_nas_using family' -l seeds -x -d 'One network is trai
 complete -c nas -n '_shtab_nas_using family' -l device -xka "auto cpu cuda" -d 'auto, cpu or cuda'
 complete -c nas -n '_shtab_nas_using family' -l threads -x -d 'CPU threads of every process; 0 leaves torch'"'"'s choice'
 complete -c nas -n '_shtab_nas_using family' -s h -l help -d 'show this help message and exit'
-complete -c nas -n '_shtab_nas_using family' -l image-size -x -d 'Side in pixels to which images from a folder are resized; by default as in the search'
+complete -c nas -n '_shtab_nas_using family' -l image-size -x -d 'Side in pixels to which images from files are brought; by default as in the search'
+complete -c nas -n '_shtab_nas_using family' -l image-fit -xka "stretch crop pad" -d 'How: stretch, crop or pad; by default as in the search'
 complete -c nas -n '_shtab_nas_using family' -l split-seed -x -d 'Fixes the test part where the data set has none of its own; by default as in the search'
 complete -c nas -n '_shtab_nas_using family' -l stem-stride -x -d 'Stride of the stem'"'"'s convolution; by default as in the search, or 1'
 complete -c nas -n '_shtab_nas_using family' -l drop-path -x -d 'Probability with which an edge is dropped at the end; it rises linearly from 0'
@@ -222,6 +233,8 @@ complete -c nas -n '_shtab_nas_using family' -l auxiliary-weight -x -d 'Weight o
 complete -c nas -n '_shtab_nas_using family' -l crop-padding -x -d 'Pixels of zeros put around an image before a crop of the old size is taken at random'
 complete -c nas -n '_shtab_nas_using family' -l flip -x -d 'Flip one image in two, left to right'
 complete -c nas -n '_shtab_nas_using family' -l cutout -x -d 'Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)'
+complete -c nas -n '_shtab_nas_using family' -l class-weights -xka "none balanced" -d 'none, or balanced: the loss of an image counts the more, the rarer its class'
+complete -c nas -n '_shtab_nas_using family' -l metric -xka "accuracy balanced_accuracy" -d 'What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised'
 complete -c nas -n '_shtab_nas_using family' -l lr-min -x -d 'Learning rate at the end'
 complete -c nas -n '_shtab_nas_using family' -l warmup-epochs -x -d 'Epochs at the start in which the learning rate rises linearly'
 complete -c nas -n '_shtab_nas_using family' -l momentum -x -d Momentum

@@ -11,6 +11,7 @@
 _shtab_nas_commands() {
   local _commands=(
     ask:'list the front of a search, or ask it for a cell by λ or budget'
+    compare:'compare finished searches on one page'
     completion:'print the completions of a shell: bash, zsh or fish'
     doctor:'tell versions, device and data, and try a small search'
     draw:'draw cells'
@@ -46,6 +47,15 @@ _shtab_nas_ask_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_nas_ask_defaults_added=0
+
+_shtab_nas_compare_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--out[write the page to this new file (default compare.html)]:out:_files"
+  "(*):folders of finished searches, e.g:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_nas_compare_defaults_added=0
 
 _shtab_nas_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -87,7 +97,7 @@ _shtab_nas_export_defaults_added=0
 _shtab_nas_family_options=(
   "--genotype[The cells\: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name]:TEXT:_files"
   "--inherit[Folder of a search\: start from its supernet\'s weights instead of from scratch]:TEXT:_files"
-  "--data[digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images\; by default the data of the genotype\'s search]:TEXT:_files"
+  "--data[digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json list of files and labels, or hf\:NAME\; by default the data of the genotype\'s search]:TEXT:_files"
   "--channels[Width of the first cells\; by default as in the search, or 16]:N:"
   "--num-cells[Cells from stem to head\; by default as in the search, or 3]:N:"
   "--epochs[Passes over the training part]:N:"
@@ -97,7 +107,8 @@ _shtab_nas_family_options=(
   "--device[auto, cpu or cuda]:TEXT:(auto cpu cuda)"
   "--threads[CPU threads of every process\; 0 leaves torch\'s choice]:N:"
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--image-size[Side in pixels to which images from a folder are resized\; by default as in the search]:N:"
+  "--image-size[Side in pixels to which images from files are brought\; by default as in the search]:N:"
+  "--image-fit[How\: stretch, crop or pad\; by default as in the search]:TEXT:(stretch crop pad)"
   "--split-seed[Fixes the test part where the data set has none of its own\; by default as in the search]:N:"
   "--stem-stride[Stride of the stem\'s convolution\; by default as in the search, or 1]:N:"
   "--drop-path[Probability with which an edge is dropped at the end\; it rises linearly from 0]:X:"
@@ -105,6 +116,8 @@ _shtab_nas_family_options=(
   "--crop-padding[Pixels of zeros put around an image before a crop of the old size is taken at random]:N:"
   "--flip[Flip one image in two, left to right]:True|False:"
   "--cutout[Side in pixels of a square that is erased at random\; 0 for none (arXiv\:1708.04552)]:N:"
+  "--class-weights[none, or balanced\: the loss of an image counts the more, the rarer its class]:TEXT:(none balanced)"
+  "--metric[What networks are compared by\: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised]:TEXT:(accuracy balanced_accuracy)"
   "--lr-min[Learning rate at the end]:X:"
   "--warmup-epochs[Epochs at the start in which the learning rate rises linearly]:N:"
   "--momentum[Momentum]:X:"
@@ -195,7 +208,7 @@ _shtab_nas_report_defaults_added=0
 _shtab_nas_retrain_options=(
   "--genotype[The cells\: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name]:TEXT:_files"
   "--inherit[Folder of a search\: start from its supernet\'s weights instead of from scratch]:TEXT:_files"
-  "--data[digits, mnist, fashion, cifar10, cifar100, an .npz file or a folder of images\; by default the data of the genotype\'s search]:TEXT:_files"
+  "--data[digits, mnist, fashion, cifar10, cifar100, an .npz file, a folder of images, a .csv or .json list of files and labels, or hf\:NAME\; by default the data of the genotype\'s search]:TEXT:_files"
   "--channels[Width of the first cells\; by default as in the search, or 16]:N:"
   "--num-cells[Cells from stem to head\; by default as in the search, or 3]:N:"
   "--epochs[Passes over the training part]:N:"
@@ -205,7 +218,8 @@ _shtab_nas_retrain_options=(
   "--device[auto, cpu or cuda]:TEXT:(auto cpu cuda)"
   "--threads[CPU threads of every process\; 0 leaves torch\'s choice]:N:"
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--image-size[Side in pixels to which images from a folder are resized\; by default as in the search]:N:"
+  "--image-size[Side in pixels to which images from files are brought\; by default as in the search]:N:"
+  "--image-fit[How\: stretch, crop or pad\; by default as in the search]:TEXT:(stretch crop pad)"
   "--split-seed[Fixes the test part where the data set has none of its own\; by default as in the search]:N:"
   "--stem-stride[Stride of the stem\'s convolution\; by default as in the search, or 1]:N:"
   "--drop-path[Probability with which an edge is dropped at the end\; it rises linearly from 0]:X:"
@@ -213,6 +227,8 @@ _shtab_nas_retrain_options=(
   "--crop-padding[Pixels of zeros put around an image before a crop of the old size is taken at random]:N:"
   "--flip[Flip one image in two, left to right]:True|False:"
   "--cutout[Side in pixels of a square that is erased at random\; 0 for none (arXiv\:1708.04552)]:N:"
+  "--class-weights[none, or balanced\: the loss of an image counts the more, the rarer its class]:TEXT:(none balanced)"
+  "--metric[What networks are compared by\: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised]:TEXT:(accuracy balanced_accuracy)"
   "--lr-min[Learning rate at the end]:X:"
   "--warmup-epochs[Epochs at the start in which the learning rate rises linearly]:N:"
   "--momentum[Momentum]:X:"
@@ -248,10 +264,13 @@ _shtab_nas_search_options=(
   "--device[auto, cpu or cuda]:TEXT:(auto cpu cuda)"
   "--threads[CPU threads of every process\; 0 leaves torch\'s choice]:N:"
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--image-size[Side in pixels to which images from a folder are resized]:N:"
+  "--image-size[Side in pixels to which images from files are brought]:N:"
+  "--image-fit[How\: stretch (without regard to the aspect), crop (the middle) or pad (with black)]:TEXT:(stretch crop pad)"
   "--val-fraction[Share of the training part that is held out of training, for the choice of λ]:X:"
   "--split-seed[Fixes the test part where the data set has none of its own, and the validation part]:N:"
   "--shrink[The supernet sees means of this many by this many pixels\; costs stay those of full images]:N:"
+  "--class-weights[none, or balanced\: the loss of an image counts the more, the rarer its class]:TEXT:(none balanced)"
+  "--metric[What networks are compared by\: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised]:TEXT:(accuracy balanced_accuracy)"
   "--crop-padding[Pixels of zeros put around an image before a crop of the old size is taken at random]:N:"
   "--flip[Flip one image in two, left to right]:True|False:"
   "--cutout[Side in pixels of a square that is erased at random\; 0 for none (arXiv\:1708.04552)]:N:"
@@ -361,6 +380,7 @@ _shtab_nas() {
       curcontext="${curcontext%:*:*}:_shtab_nas-$line[1]:"
       case $line[1] in
         ask) _arguments -C -s $_shtab_nas_ask_options ;;
+        compare) _arguments -C -s $_shtab_nas_compare_options ;;
         completion) _arguments -C -s $_shtab_nas_completion_options ;;
         doctor) _arguments -C -s $_shtab_nas_doctor_options ;;
         draw) _arguments -C -s $_shtab_nas_draw_options ;;

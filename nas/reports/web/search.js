@@ -48,13 +48,13 @@ function drawPinned(cell) {
 function drawCommands(cell) {
   const run = page.run.path, lams = lamsAt(state.at).map(written).join(" "), row = page.rows[cell];
   const out = run.startsWith("'") ? `runs/${row.genotype}` : `${run.replace(/\/+$/, "")}-${row.genotype}`;
-  const list = [["ask", `python -m nas front ${run} --lam ${lams}`]];
+  const list = [["ask", `python -m nas ask ${run} --lam ${lams}`]];
   const inside = (file) => (run.startsWith("'") ? `${run}/${file}` : `${run.replace(/\/+$/, "")}/${file}`);
   if (row.file) {
-    list.push(["retrain", `python retrain.py --genotype ${inside(row.file)} --out ${out}`]);
+    list.push(["retrain", `python -m nas retrain --genotype ${inside(row.file)} --out ${out}`]);
   } else {
-    list.push(["write", `python -m nas front ${run} --lam ${lams} --out ${row.genotype}.json`],
-      ["retrain", `python retrain.py --genotype ${row.genotype}.json --out ${out}`]);
+    list.push(["write", `python -m nas ask ${run} --lam ${lams} --out ${row.genotype}.json`],
+      ["retrain", `python -m nas retrain --genotype ${row.genotype}.json --out ${out}`]);
   }
   const model = row.model ? inside(row.model) : `${out}/model.safetensors`;
   list.push(["export", `python -m nas export ${model} --to onnx`]);

@@ -11,8 +11,8 @@ function writeHash() {
   if (hash !== location.hash) history.replaceState(null, "", hash);
 }
 
-function readHash() {
-  const fields = new URLSearchParams(location.hash.slice(1));
+function readHash(hash) {
+  const fields = new URLSearchParams(hash.slice(1));
   const lams = (name) => {
     const values = (fields.get(name) || "").split(",").map(Number);
     return values.length === counts.length && values.every((lam) => lam > 0) ? values.map(nearest) : null;
@@ -155,6 +155,7 @@ buildCells($("cells"), (row) => {
   return [edgeName(row), ...order.map((op) => `${(probabilities[op] / 10).toFixed(1).padStart(5)} % ${opName(op)}`)].join("\n");
 });
 drawLegend($("legend"));
+if (counts.length > 1) $("lanes-title").append(` along the λ of ${axesOfLam[0].cost}`);
 $("cost-axis").append(...costNames.map((name) => el("button", { type: "button", value: name, onclick: () => chooseCost(name) }, name)));
 redrawn(() => { chooseCost(state.cost); drawLanesHere(); });
 $("lanes-section").querySelector(".tools").append(csvButton("switches", () => [["edge", "operation", "λ from", "λ to"],
@@ -169,6 +170,7 @@ $("to-knee").addEventListener("click", toKnee);
 $("budget").addEventListener("input", askBudget);
 $("budget").addEventListener("keydown", (event) => { if (event.key === "Escape") $("budget").blur(); });
 document.addEventListener("keydown", keys);
-addEventListener("hashchange", readHash);
+// The event's own address: the timer of an earlier change may have written over the present one.
+addEventListener("hashchange", (event) => readHash(new URL(event.newURL).hash));
 toKnee(); // where to begin, unless the address says otherwise
-readHash();
+readHash(location.hash);

@@ -1,0 +1,92 @@
+"""The page of a search in the space mlp: what its tables say, along λ, in a browser."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import chromium, find_browser
+
+from cells.errors import InputError
+from nas.commands.report import command
+from nas.reports.page import PAGE
+
+RUN = Path(__file__).parents[1] / "golden" / "runs" / "mlp-digits"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = shutil.copytree(RUN, tmp_path_factory.mktemp("mlp") / "<b>mlp")
+    with open(run / "prune-density-1.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [
+                ["removed", "test_accuracy_run0", "test_accuracy_run1"],
+                [0, 0.8, 0.6],
+                [0.5, 0.4, 0.2],
+            ]
+        )
+    command([str(run)])
+    return run
+
+
+def document_of(run: Path) -> dict[str, Any]:
+    found = re.search(r'id="data">(.*?)</script>', (run / PAGE).read_text(), re.DOTALL)
+    assert found is not None
+    document: dict[str, Any] = json.loads(found[1])
+    return document
+
+
+def test_it_says_what_the_tables_say(run: Path) -> None:
+    with open(run / "front.csv", newline="") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    found = document_of(run)
+    assert [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]] == rows
+    panels = {panel["curves"][0]["name"]: panel for panel in found["along"]}
+    for name in ("evidence", "kl", "accuracy"):
+        (curve,) = panels[name]["curves"]
+        assert panels[name]["at"] == [row["lam"] for row in rows] and panels[name]["logAlong"]
+        assert curve["values"] == pytest.approx([row[name] for row in rows], rel=1e-4)
+        assert curve["spread"] == pytest.approx([row[f"{name}_std"] for row in rows], rel=1e-4)
+    (pruned,) = found["pruned"]
+    assert pruned["at"] == [0, 0.5]
+    assert pruned["curves"][0]["values"] == pytest.approx([0.7, 0.3])
+
+
+def test_a_search_without_a_table_has_its_training_alone(run: Path, tmp_path: Path) -> None:
+    unfinished = shutil.copytree(run, tmp_path / "run")
+    (unfinished / "front.csv").unlink()
+    command([str(unfinished)])
+    found = document_of(unfinished)
+    assert found["rows"] == found["along"] == []
+    assert [panel["title"] for panel in found["panels"]] == ["loss, nats", "accuracy", "KL, nats"]
+
+
+def test_a_table_of_pruning_that_is_none_is_named(run: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(run, tmp_path / "run")
+    (damaged / "prune-density-1.csv").write_text("removed\n0\n")
+    with pytest.raises(InputError, match="has no columns removed and accuracy: prune again"):
+        command([str(damaged)])
+
+
+def test_keys_move_lam_in_a_browser(run: Path) -> None:
+    path = find_browser()
+    if path is None:
+        pytest.skip("a browser wanted: no chromium is installed")
+    rows = document_of(run)["rows"]
+    with chromium(path) as tab:
+        tab.look(390, 800)
+        tab.open(run / PAGE)
+        tab.press("End")
+        lam = "document.querySelector('.readout b').textContent"
+        assert float(tab.run(lam)) == rows[-1][0]
+        tab.press("Home")
+        assert float(tab.run(lam)) == rows[0][0]
+        assert f"--lam {rows[0][0]:g}" in tab.run("document.querySelector('code').textContent")
+        assert tab.run("document.getElementById('name').textContent") == "<b>mlp"
+        assert tab.run("document.querySelectorAll('#along .now').length") == 3
+        assert tab.run("document.documentElement.scrollWidth") <= 390
+        assert tab.faults == []
+        assert tab.requests == [(run / PAGE).resolve().as_uri()]
