@@ -216,7 +216,7 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
         (["digits", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
         (["digits", "--device", "cuda:99"], "no device 'cuda:99'"),
         (["digits", "--data", "nowhere.npz"], "no such file or folder: 'nowhere.npz', looked for in"),
-        (["digits", "--image-size", "16"], "image size 16 is only for folders of images"),
+        (["digits", "--image-size", "16"], "image size 16 is only for files of images"),
         (["digits", "--out"], "option --out needs a value"),
         (["--config"], "option --config needs a value"),
         (["--config", "nowhere/config.json"], "nowhere/config.json: check the path"),
