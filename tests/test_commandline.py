@@ -215,7 +215,7 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
         (["digits", "--arch-kl-end", "inf"], "arch_kl_end must be at least 0, got inf"),
         (["digits", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
         (["digits", "--device", "cuda:99"], "no device 'cuda:99'"),
-        (["digits", "--data", "nowhere.npz"], "no such file or folder: 'nowhere.npz', looked for in"),
+        (["digits", "--data", "nowhere.npz"], "no such file or folder: 'nowhere.npz', looked"),
         (["digits", "--image-size", "16"], "image size 16 is only for files of images"),
         (["digits", "--out"], "option --out needs a value"),
         (["--config"], "option --config needs a value"),
