@@ -12,6 +12,7 @@ from cells.errors import InputError
 from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
 from nas.cell_search.fronts import load_front
+from nas.data.source import located
 from nas.reports.chance import read_chance
 from nas.reports.front_plot import draw_front
 from nas.reports.page import attempt_page, write_search_page
@@ -66,7 +67,7 @@ def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | Non
     if not folder.exists():
         return Job(config, folder)
     former = read_retraining(folder)
-    require_asked(former, config, folder)
+    require_asked(located(former), located(config), folder)
     if (folder / "result.json").is_file():
         return None
     free = {name: getattr(config, name) for name in FREE}

@@ -250,7 +250,7 @@ def test_an_interrupted_run_ends_bitwise_the_same(
     assert tuple(state["step"] for state in states if state) == saved
     again = Job(read_retraining(folder), folder, resume=True)
     ((job, result),) = retrain_each([again], at_once=at_once)
-    assert job is again and result == read_json(folder / "result.json")
+    assert job == again and result == read_json(folder / "result.json")
     assert_same_networks(folder, finished)
     assert sorted(rows(folder), key=lambda row: row["step"]) == rows(finished)
     expected = read_json(finished / "result.json")
