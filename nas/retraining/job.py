@@ -24,7 +24,8 @@ from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData, load_data
 from nas.data.pixels import STRETCH
 from nas.data.source import is_named, locate, located
-from nas.export.safetensors import TrainingData, save_network
+from nas.export.safetensors import save_network
+from nas.export.training_data import TrainingData
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop

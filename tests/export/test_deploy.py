@@ -28,7 +28,7 @@ from nas.__main__ import main
 from nas.export import deploy
 from nas.export.deploy import BATCH_SIZE, TARGETS, Deployment, export, largest_difference
 from nas.export.programs import Program, facts, to_torchscript
-from nas.export.safetensors import TrainingData
+from nas.export.training_data import TrainingData
 from tests.export.conftest import CLASSES
 
 ROOT = Path(__file__).parents[2]
