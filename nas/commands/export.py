@@ -12,10 +12,12 @@ def parser() -> Parser:
     parser = Parser(
         prog=called("export"),
         description="Write a trained network in a form that takes uint8 images (batch, channels, "
-        "height, width) and gives probabilities (batch, classes). It is checked beside the "
-        "original before anything is written.",
+        "height, width) and gives probabilities (batch, classes); or, of a network for a table, "
+        "rows, float64 (batch, columns) with the place of a category for a text and NaN for what "
+        "is missing, and gives probabilities or values. It is checked beside the original before "
+        "anything is written.",
     )
-    parser.add_argument("model", type=Path, help="model.safetensors of a retraining")
+    parser.add_argument("model", type=Path, help="model.safetensors of a retraining, or generated")
     parser.add_argument(
         "--to", required=True, metavar="FORM",
         help=f"{', '.join(TARGETS)}; torch is for torch.export.load; torchscript, for "
@@ -29,7 +31,8 @@ def parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--images", nargs="+", default=(), metavar="PATH",
-        help="files, folders or globs to check with; default: 16 images of random bytes",
+        help="files, folders or globs to check with, or CSV files; default: 16 images of random "
+        "bytes, or rows of random numbers",
     )  # fmt: skip
     return parser
 
@@ -42,9 +45,8 @@ def command(args: Sequence[str]) -> None:
     """
     given = parser().parse_args(args)
     done = export(given.model, given.to, given.out, given.images)
-    used = "the images given" if given.images else "16 images of random bytes, always the same"
-    print(f"largest difference of a probability: {done.difference:.1e}")
-    print(f"  on {used}, in batches of 1 and 16")
+    print(f"largest difference of {done.answers}: {done.difference:.1e}")
+    print(f"  on {done.inputs}, in batches of 1 and 16")
     print(f"latency of the whole network: {done.latency:.3g} ms in this runtime, on this machine")
     print(f"  a batch of 1, median of {RUNS} runs, CPU threads: {done.threads}")
     print(f"{done.params:,} parameters, {done.flops:,} multiply–adds")

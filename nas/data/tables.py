@@ -150,7 +150,7 @@ def _separator(path: Path, text: str) -> str:
                 found.add(len(line))
         except InputError:  # another length, or no CSV, with this separator
             continue
-        if found:
+        if max(found, default=1) > 1:
             widths[separator] = max(found)
     return max(widths, key=lambda separator: widths[separator], default=",")
 
