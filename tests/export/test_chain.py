@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -109,7 +110,7 @@ def test_images_are_classified(folder: Path, tmp_path: Path) -> None:
     network = nas.load(folder / "digits.safetensors")
     wanted = network(torch.tensor(pixels)[None, None] / 255).softmax(dim=1)[0]
     assert [found.probabilities[str(label)] for label in range(10)] == pytest.approx(
-        wanted.tolist()
+        wanted.tolist(), abs=1e-6
     )
 
 
@@ -154,8 +155,6 @@ def test_the_command_prints_values_and_classes(
 def test_what_does_not_fit_together_gets_one_line(
     folder: Path, tmp_path: Path, change: str
 ) -> None:
-    from safetensors import safe_open
-
     source = folder / "price.safetensors"
     tensors = load_file(source)
     with safe_open(source, "pt") as file:
@@ -240,8 +239,13 @@ def read_back(path: Path, target: str, model: Path) -> Callable[[Tensor], Tensor
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*:FutureWarning")
-@pytest.mark.parametrize("name", ["price", "kind"])
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("onnx", "price"), ("torch", "kind"), ("torchscript", "price"), ("torchscript", "kind"),
+        ("source", "price"), ("source", "kind"),
+    ],
+)  # fmt: skip
 def test_other_runtimes_answer_alike(target: str, name: str, folder: Path, tmp_path: Path) -> None:
     model = folder / f"{name}.safetensors"
     rows = [folder / "rows.csv"] if target in ("source", "onnx") else []
@@ -273,7 +277,7 @@ def test_a_search_on_a_table_ends_in_answers(
     table = write(tmp_path / "rows.csv", [{k: row[k] for k in ("size", "kind")} for row in rows])
     config = WeightConfig(
         data=str(table), layers=("4",), epochs=60, batch_size=54, w_lr=0.1, grid=2, draws=1,
-        lam_low=0.01, lam_high=0.1, device="cpu",
+        lam_low=0.01, lam_high=0.1, lams_per_step=1, device="cpu",
     )  # fmt: skip
     search(config, tmp_path / "run")
     assert capsys.readouterr().err.count("'kind' has 2 classes: classification") == 1
