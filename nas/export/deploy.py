@@ -14,6 +14,7 @@ from cells.cost import cost_table
 from cells.errors import InputError, unknown
 from cells.network import Network
 from cells.output_files import write_atomically
+from nas.data.datasets import ImageData
 from nas.data.image_folder import find_images
 from nas.data.table_form import TableForm
 from nas.data.tables import open_table, read_rows
@@ -21,6 +22,7 @@ from nas.export import chain_source
 from nas.export.chain import ChainNetwork
 from nas.export.predict import image_batches, training_data
 from nas.export.programs import Program, to_onnx, to_torch, to_torchscript
+from nas.export.quantise import Quantisation, quantise, require_images_of
 from nas.export.safetensors import load
 from nas.export.source import to_source
 from nas.runtime.streams import stream
@@ -69,11 +71,17 @@ class Deployment:
     """Median time of one image in the runtime, of `RUNS`, in milliseconds."""
     threads: int
     """CPU threads of the runtime."""
+    quantisation: Quantisation | None = None
+    """What 8 bits cost, if it has them."""
 
 
 @torch.no_grad()
 def export(
-    model: Path, target: str, out: Path | None = None, images: Sequence[str | Path] = ()
+    model: Path,
+    target: str,
+    out: Path | None = None,
+    images: Sequence[str | Path] = (),
+    data: ImageData | None = None,
 ) -> Deployment:
     """Writes a trained network in another form, whole or not at all.
 
@@ -83,6 +91,8 @@ def export(
         out: the file; by default the model's path with another suffix.
         images: files, folders or globs to check with, CSV files for a network for a table; by
             default 16 images of random bytes, or rows of random numbers.
+        data: what the network was trained on, to quantise it to 8 bits once it is checked; None to
+            leave it as it is. For ONNX and images alone.
 
     Raises:
         InputError: as `nas.load`; for an unknown target, a file that exists, a package that is not
@@ -93,11 +103,19 @@ def export(
     if target not in TARGETS:
         raise unknown("form", target, TARGETS)
     suffix, convert = TARGETS[target]
+    if data is not None:
+        suffix = f".int8{suffix}"
     out = out or model.with_suffix(suffix)
     if out.exists():
         raise InputError(f"{out} exists: choose another --out")
     network = load(model)
     form = form_of(network)
+    if data is not None and (target != "onnx" or form is not None):
+        raise InputError(
+            f"8 bits are for images in ONNX, not for {target!r} or rows: leave --int8 out"
+        )
+    if data is not None:
+        require_images_of(network, data)
     batches: Iterable[Tensor] = [random_inputs(network)]
     inputs = "16 images of random bytes" if form is None else "16 rows of random numbers"
     inputs += ", always the same"
@@ -115,6 +133,9 @@ def export(
             f"answers of the exported network differ from the network's by {difference:.2g}, "
             f"more than {TOLERANCE:g}, and nothing was written: choose another --to"
         )
+    quantisation = None
+    if data is not None:
+        program, quantisation = quantise(network, program, data)
     latency = _milliseconds(program.run, random_inputs(network)[:1])
     write_atomically(out, program.content)
     threads = torch.get_num_threads()  # of ONNX Runtime, too
@@ -127,7 +148,16 @@ def export(
     if form is not None and form.regression:
         answers = "a value, in deviations of the target"
     return Deployment(
-        out, len(program.content), params, flops, difference, answers, inputs, latency, threads
+        out,
+        len(program.content),
+        params,
+        flops,
+        difference,
+        answers,
+        inputs,
+        latency,
+        threads,
+        quantisation,
     )
 
 

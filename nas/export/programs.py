@@ -145,7 +145,7 @@ def to_onnx(network: Network | ChainNetwork) -> Program:
     """
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401  # reads it back
         import onnxscript  # noqa: F401  # torch.onnx wants it
     except ModuleNotFoundError as error:
         raise InputError(f"--to onnx wants the package {error.name!r}: {EXTRA}") from error
@@ -165,12 +165,19 @@ def to_onnx(network: Network | ChainNetwork) -> Program:
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]  # traces of torch, with paths on this machine
     onnx.helper.set_model_props(model, facts(network))
-    content = model.SerializeToString()
+    return onnx_program(model.SerializeToString())
+
+
+def onnx_program(content: bytes) -> Program:
+    """Returns a model in ONNX as ONNX Runtime runs it."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
 
     def run(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {module.given: inputs.numpy()})[0])
+        return torch.from_numpy(session.run(None, {given.name: inputs.numpy()})[0])
 
     return Program(content, run)
