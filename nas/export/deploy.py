@@ -43,6 +43,13 @@ TARGETS: dict[str, tuple[str, Callable[[Network | ChainNetwork], Program]]] = {
 }
 """Name of a form -> suffix of its file, what makes it."""
 
+NOT_HERE = {
+    "safetensors": "the model is such a file already",
+    "executorch": "it is made by a package of its own, which this program does not use",
+    "litert": "it is made by a package of its own, which this program does not use",
+}
+"""Forms that a user may look for, and why they are none of `TARGETS`."""
+
 TOLERANCE = 1e-4
 """Largest difference of a probability."""
 BATCH_SIZE = 16
@@ -100,6 +107,9 @@ def export(
             differ by more than `TOLERANCE`.
         OSError: naming the file, e.g. if no space is left.
     """
+    if target in NOT_HERE:
+        others = ", ".join(TARGETS)
+        raise InputError(f"no form {target!r}: {NOT_HERE[target]}; choose from {others}")
     if target not in TARGETS:
         raise unknown("form", target, TARGETS)
     suffix, convert = TARGETS[target]

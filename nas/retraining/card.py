@@ -127,6 +127,6 @@ def command_of(folder: Path, config: RetrainConfig) -> str:
 
 
 def escape(text: str) -> str:
-    """Returns a text on one line that Markdown shows as it is; what cannot be printed is escaped."""
+    """Returns a text that Markdown shows as it is, on one line, unprintable characters escaped."""
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:.\-])", r"\\\1", plain)

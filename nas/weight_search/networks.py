@@ -85,8 +85,11 @@ class Generated:
                 hypernet.load_state_dict(state["hypernet"])
             recorded = None
             if "data" in task:
-                with form.fitting("data"):
-                    recorded = read_data(json.loads(task["data"]), chain)
+                try:
+                    with form.fitting("data"):
+                        recorded = read_data(json.loads(task["data"]), chain)
+                except InputError as error:
+                    raise form.Misfit(str(error)) from None
         tuned = None
         if config.tune == LOCAL:
             tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]

@@ -255,6 +255,10 @@ def test_what_a_user_can_get_wrong(
             "unknown form 'onxx': did you mean 'onnx'",
         ),
         (
+            [models["darts"], "--to", "executorch", "--out", out],
+            "no form 'executorch': it is made by a package of its own",
+        ),
+        (
             [models["darts"], "--to", "onnx", "--out", out],
             "wants the package 'onnxscript': pip install 'lambda-nas[export]'",
         ),

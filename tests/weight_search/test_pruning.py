@@ -206,5 +206,19 @@ def test_what_is_no_such_run_gets_one_line(run: Path, run_folder: Path, tmp_path
     checkpoint.save(tmp_path / "checkpoint.pt", state)
     with pytest.raises(InputError, match="does not fit its own configuration"):
         Generated.load(tmp_path)
+    state = checkpoint.load(run / "checkpoint.pt")
+    for data, message in (
+        ("[" * 9999, "data does not fit"),
+        ("[]", "data does not fit"),
+        (state["task"]["data"].replace('"classes"', '"x"'), "its classes must be of type list"),
+        (3, "data must be a text of JSON, got 3"),
+    ):
+        damaged = state | {"task": state["task"] | {"data": data}}
+        checkpoint.save(tmp_path / "checkpoint.pt", damaged)
+        with pytest.raises(InputError, match=rf"checkpoint.pt is damaged .*{message}"):
+            Generated.load(tmp_path)
+    older = state | {"task": {k: v for k, v in state["task"].items() if k != "data"}}
+    checkpoint.save(tmp_path / "checkpoint.pt", older)
+    assert Generated.load(tmp_path).data() == Generated.load(run).data()
     with pytest.raises(InputError, match="is a search in the space mlp: it has no cells"):
         read_run(run)
