@@ -42,8 +42,8 @@ def write_card(
         result: what is in result.json.
         models: file of the network of each seed.
     """
-    pictures = [path for path in draw_genotype(genotype, folder / "cell") if path.suffix == ".svg"]
-    text = card(folder, config, genotype, data, result, models, [path.name for path in pictures])
+    picture = draw_genotype(genotype, folder / "cell").name
+    text = card(folder, config, genotype, data, result, models, picture)
     write_atomically(folder / CARD, text.encode("utf-8", "backslashreplace"))
 
 
@@ -54,17 +54,18 @@ def card(
     data: ImageData,
     result: Mapping[str, Any],
     models: Mapping[int, str],
-    pictures: list[str],
+    picture: str,
 ) -> str:
     """Returns the text of CARD.md, see `write_card`."""
     shape = "×".join(map(str, (data.channels, data.height, data.width)))
     spread = "" if result["std"] is None else f" ± {100 * result['std']:.2f}"
     seeds = ", ".join(map(str, result["seeds"]))
+    metric = result["metric"].replace("_", " ")
     facts = {
         "Data": f"{escape(str(config.data))}: {len(data.train):,} training and {len(data.test):,} "
         f"test images of {shape}, {len(data.classes)} classes",
         "Licence of the data": LICENCES.get(str(config.data), "not known to this program"),
-        "Test accuracy": f"{100 * result['mean']:.2f}{spread} %, seeds {seeds}",
+        f"Test {metric}": f"{100 * result['mean']:.2f}{spread} %, seeds {seeds}",
         "The most frequent class alone": f"{100 * result['majority']:.2f} %",
         "Parameters": f"{result['costs']['params']:,}",
         "Multiply–adds of one image": f"{result['costs']['flops']:,}",
@@ -81,13 +82,13 @@ def card(
     ]
     command = command_of(folder, config)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))
-    deviation = "Accuracy is the mean over the seeds"
+    deviation = f"The {metric} is the mean over the seeds"
     deviation += "." if result["std"] is None else ", ± their sample standard deviation."
     return "\n".join(
         [
             f"# {escape(genotype.name or genotype.id)}",
             "",
-            *(f"![{name.removesuffix('.svg')}]({name})" for name in pictures),
+            f"![its cells]({picture})",
             "",
             "| | |",
             "|:--|:--|",

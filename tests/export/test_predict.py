@@ -206,7 +206,7 @@ def test_what_a_user_can_get_wrong(
 ) -> None:
     for arguments, told in (
         ([photos / "absent.safetensors", photos], "no network file"),
-        ([models["darts"]], "required: IMAGE"),
+        ([models["darts"]], "required: FILE"),
         ([models["darts"], f"{photos}/*.tiff"], "no image in"),
         ([models["darts"], photos, "--top", "0"], "--top must be at least 1, got 0"),
     ):

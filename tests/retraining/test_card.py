@@ -54,7 +54,7 @@ def test_the_card_says_what_the_result_says(finished: Path) -> None:
     assert f"| Parameters | {result['costs']['params']:,} |" in text
     assert "digits: 1,438 training and 359 test images of 1×8×8, 10 classes" in text
     assert "CC BY 4.0" in text
-    named = re.findall(r"^!\[\S+\]\((\S+)\)$|^\| (\S+\.safetensors) \|", text, re.MULTILINE)
+    named = re.findall(r"^!\[.+\]\((\S+)\)$|^\| (\S+\.safetensors) \|", text, re.MULTILINE)
     assert [a or b for a, b in named] == [
         "cell.svg", "model.safetensors", "model-seed-3.safetensors",
     ]  # fmt: skip
@@ -94,12 +94,13 @@ def test_names_of_others_stay_names(digits: ImageData) -> None:
     hostile = "<script>|`a`](b)\n# *x* \x1b[31m"
     config = resolve(replace(TINY, data=hostile), read_genotype(CELL))
     result = {
-        "mean": 0.5, "std": None, "seeds": [0], "test_accuracy": [0.5], "majority": 0.1,
+        "mean": 0.5, "std": None, "seeds": [0],
+        "test_accuracy": [0.5], "metric": "accuracy", "majority": 0.1,
         "costs": {"params": 1, "flops": 2}, "epochs": 1, "precision": "float32", "seconds": [1.0],
     }  # fmt: skip
     text = card(
         Path("``` x"), config, replace(read_genotype(CELL), name=hostile), digits, result,
-        {0: "model.safetensors"}, [],
+        {0: "model.safetensors"}, "cell.svg",
     )  # fmt: skip
     fence = "````"
     above, command, below = text.split(f"{fence}sh\n")[0], *text.split(fence)[1:]
