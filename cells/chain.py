@@ -120,6 +120,27 @@ class Chain:
         """Counts weights and biases of one network."""
         return sum(layer.num_params for layer in self.layers)
 
+    @property
+    def flops(self) -> int:
+        """Counts the multiply–adds of one network for one example."""
+        pairs = zip(self.layers, self.output_shapes, strict=True)
+        return sum(layer.fan_in * math.prod(shape) for layer, shape in pairs)
+
+    def narrowed(
+        self, names: Sequence[str], widths: Sequence[int]
+    ) -> "tuple[Chain, tuple[str, ...]]":
+        """Returns the same layers with other numbers of outputs, and what they are parsed from.
+
+        Args:
+            names: what this one was parsed from.
+            widths: outputs of each layer with weights.
+        """
+        left = iter(widths)
+        found = tuple(
+            name if name == "pool" else re.sub("[0-9]+$", str(next(left)), name) for name in names
+        )
+        return Chain.parse(found, self.input_shape, next(left)), found
+
     def propagate(self, x: Tensor, apply: Callable[[int, Affine, Tensor], Tensor]) -> Tensor:
         """Passes inputs through any number of networks at a time.
 

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from itertools import islice
+from typing import NoReturn
 
 
 def one_line(message: str) -> str:
@@ -44,3 +45,8 @@ def unknown(what: str, value: object, choices: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(asked, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
     return InputError(f"unknown {what} {asked!r}: {hint}")
+
+
+def raise_it(error: InputError) -> NoReturn:
+    """Raises an error, where a caller has asked for nothing else to be done with it."""
+    raise error

@@ -85,6 +85,17 @@ class Network(nn.Module):
         """Maps images (batch, in_channels, height, width) to logits (batch, num_classes)."""
         return self.body(x, self._run_edge)
 
+    def __prepare_scriptable__(self) -> "Network":
+        """Refuses `torch.jit.script`, whose language lacks what cells are written in.
+
+        Raises:
+            InputError: always; `torch.jit.trace` takes every network.
+        """
+        raise InputError(
+            "torch.jit.script knows too little of Python to compile a network: use "
+            "torch.jit.trace, or python -m nas export --to torchscript"
+        )
+
     def with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logits of both heads, (batch, num_classes) each."""
         assert self.auxiliary is not None

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from cells.genotype import Genotype
     from cells.network import Network
     from nas.cell_search.config import SearchConfig
+    from nas.export.chain import ChainNetwork
     from nas.export.predict import Prediction
+    from nas.export.predict_rows import RowPrediction
     from nas.journey import Retrained
     from nas.selection.front import Front
 
@@ -101,15 +103,17 @@ def create(run: str | Path, **bounds: float) -> "Network":
     return create(run, **bounds)
 
 
-def load(path: str | Path) -> "Network":
+def load(path: str | Path) -> "Network | ChainNetwork":
     """Reads a trained network, as `nas.load("model.safetensors")`: see `nas.export.safetensors`."""
     from nas.export.safetensors import load
 
     return load(path)
 
 
-def predict(model: str | Path, paths: Sequence[str | Path]) -> "Iterator[Prediction]":
-    """Classifies images in files, folders or globs with a network: see `nas.export.predict`.
+def predict(
+    model: str | Path, paths: Sequence[str | Path]
+) -> "Iterator[Prediction] | Iterator[RowPrediction]":
+    """Classifies images in files, folders or globs, or predicts rows: see `nas.export.predict`.
 
     for found in nas.predict("model.safetensors", ["photos"]):
         print(found.path, found.class_name)

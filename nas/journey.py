@@ -13,7 +13,8 @@ from nas.cell_search.config import SearchConfig, config_from_dict
 from nas.cell_search.fronts import load_front
 from nas.data.datasets import load_data
 from nas.data.image_task import ImageTask
-from nas.export.safetensors import TrainingData, load
+from nas.export.safetensors import load
+from nas.export.training_data import TrainingData
 from nas.reports.answer import best_within
 from nas.retraining.config import choose_preset, fine_tuning
 from nas.retraining.job import Job
@@ -82,6 +83,7 @@ def retrain(
     ((job, result),) = retrain_each([Job(config, Path(out) if out else None, genotype=cell)])
     assert job.folder is not None and result is not None
     network = load(job.folder / "model.safetensors")
+    assert isinstance(network, Network)
     return Retrained(network, result["mean"], result["std"], job.folder)
 
 

@@ -1,5 +1,6 @@
 """Finds lottery tickets: python -m nas lottery."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def command(args: Sequence[str]) -> None:
     processes = start_processes(config.device)
     try:
         task = load_task(
-            config.data, Path(config.data_root), target=config.target, split_seed=config.split_seed
-        )
+            config.data, Path(config.data_root), target=config.target, task=config.task,
+            split_seed=config.split_seed,
+        )  # fmt: skip
+        for line in task.told:
+            print(line, file=sys.stderr)
         begun = not folder.exists()
         if begun:
             settings = config.to_dict()

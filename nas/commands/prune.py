@@ -8,7 +8,7 @@ from nas.runtime.commandline import Parser, called
 from nas.runtime.files import write_csv
 from nas.weight_search.evidence import means
 from nas.weight_search.networks import Generated
-from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks
+from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks, without_idle_units
 
 
 def parser() -> Parser:
@@ -43,12 +43,19 @@ def command(args: Sequence[str]) -> None:
     if given.share is not None:
         order = ranks(posteriors, given.by)
         tables = [table[0, 0] for table in prune(means(posteriors), order, given.by, given.share)]
+        left = sum(int((table != 0).sum()) for table in tables)
+        units = sum(map(len, tables[:-1]))
+        tables = without_idle_units(tables)
         out = (
             given.out or given.run / f"pruned-{given.by}-{given.lam:g}-{given.share:g}.safetensors"
         )
         generated.save(out, given.lam, tables=tables)
-        left = sum(int((table != 0).sum()) for table in tables)
-        print(f"{left:,} of {generated.chain.num_params:,} parameters left in {out}")
+        size = sum(table.numel() for table in tables)
+        print(f"{left:,} of {generated.chain.num_params:,} parameters are not 0")
+        print(
+            f"{sum(map(len, tables[:-1])):,} of {units:,} hidden units change what comes out: "
+            f"{size:,} parameters in {out}"
+        )
         return
     out = given.out or given.run / f"prune-{given.by}-{given.lam:g}.csv"
     task = generated.task()

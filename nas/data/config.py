@@ -6,6 +6,9 @@ from typing import Annotated
 from nas.data.pixels import FITS, STRETCH
 from nas.runtime.settings import Between, Count, OneOf, Seed, Settings, Text, at_least
 
+AUTO, CLASSIFICATION, REGRESSION = "auto", "classification", "regression"
+TaskName = Annotated[str, OneOf("task", (AUTO, CLASSIFICATION, REGRESSION))]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesConfig(Settings):

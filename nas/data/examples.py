@@ -1,27 +1,21 @@
 """Data for networks without cells: images scaled to [0, 1], or a table from a CSV file."""
 
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from nas.data.batches import Examples
+from nas.data.config import AUTO, REGRESSION
 from nas.data.datasets import load_data
 from nas.data.image_list import is_list
 from nas.data.source import require_there
-from nas.runtime.fingerprint import Fingerprint, of_array, of_names
+from nas.data.table_form import TableForm
+from nas.data.table_parts import read_parts
+from nas.data.tables import Table, open_table
+from nas.runtime.fingerprint import Fingerprint
 from nas.runtime.streams import stream
-from nas.runtime.tables import numbers, read_table
-
-TEST_FRACTION = 0.1
-"""Share of a table's rows held out as its test part."""
-LARGEST = 1e100
-"""Of the numbers in a table: their squares are finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +36,12 @@ class Task:
     """What was held out of the training part, if anything."""
     fingerprint: Fingerprint = field(default_factory=dict)
     """Of what was read."""
+    classes: tuple[str, ...] = ()
+    """Names by label; none for a regression."""
+    form: TableForm | None = None
+    """How rows of the table became examples; None for images."""
+    told: tuple[str, ...] = ()
+    """What was told apart in a table, a line each."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -54,16 +54,19 @@ def load_task(
     root: Path,
     *,
     target: str | None = None,
+    task: str = AUTO,
     split_seed: int = 0,
     val_fraction: float = 0.0,
 ) -> Task:
     """Reads a data set.
 
     Args:
-        source: a CSV file with a header line and numbers only, or images as
-            `nas.data.datasets.load_data` takes them.
+        source: a CSV file with a header line, or images as `nas.data.datasets.load_data` takes
+            them.
         root: folder of the named data sets.
         target: column of a CSV file; the last one if None.
+        task: auto, classification or regression of a table. Auto classifies texts, and whole
+            numbers of few different values.
         split_seed: fixes the test part where the source has none of its own, and the validation
             part.
         val_fraction: share of the training part that becomes the validation part, in [0, 1). A
@@ -71,23 +74,23 @@ def load_task(
             the share is 0: then all are trained on.
 
     Raises:
-        InputError: for data that are absent, damaged or inconsistent, an unknown column, or a part
-            without examples.
+        InputError: for data that are absent, damaged or inconsistent, an unknown column, a task
+            that the target does not allow, or a part without examples.
     """
     table = _find_table(source, root)
     if table is not None:
-        path, (names, lines) = table
-        rows = _numbers(path, names, lines)
-        column = len(names) - 1
-        if target is not None:
-            if target not in names:
-                raise unknown("column", target, names)
-            column = names.index(target)
-        task = table_task(path.stem, rows, column, split_seed)
-        found = {"columns": of_names(names), "rows": of_array(rows)}
-        return hold_out(replace(task, fingerprint=found), val_fraction, split_seed)
+        parts = read_parts(table, target, task, split_seed)
+        form = parts.form
+        whole = Task(
+            form.name, parts.train, parts.test, form.outputs, form.regression, form.target.mean,
+            form.target.std, fingerprint=form.fingerprint, classes=form.target.classes, form=form,
+            told=parts.told,
+        )  # fmt: skip
+        return hold_out(whole, val_fraction, split_seed)
     if target is not None:
         raise InputError(f"target {target!r} is a column of a CSV file: leave it out for images")
+    if task == REGRESSION:
+        raise InputError("task 'regression' is for a CSV file, images have classes: leave it out")
     data = load_data(source, root, split_seed=split_seed)
     if data.val is None or not val_fraction:
         data = data.whole()
@@ -96,8 +99,11 @@ def load_task(
         for part in (data.train, data.test, data.val)
     )
     assert train is not None and test is not None
-    task = Task(data.name, train, test, data.num_classes, False, 0.0, 1.0, val, data.fingerprint)
-    return hold_out(task, 0 if val else val_fraction, split_seed)
+    found = Task(
+        data.name, train, test, data.num_classes, False, 0.0, 1.0, val, data.fingerprint,
+        data.classes,
+    )  # fmt: skip
+    return hold_out(found, 0 if val else val_fraction, split_seed)
 
 
 def hold_out(task: Task, fraction: float, seed: int) -> Task:
@@ -121,72 +127,13 @@ def hold_out(task: Task, fraction: float, seed: int) -> Task:
     return replace(task, train=task.train.at(order[held:]), val=task.train.at(order[:held]))
 
 
-def table_task(name: str, rows: np.ndarray, column: int, split_seed: int) -> Task:
-    """A regression on a table: a tenth of the rows is the test part, at random.
-
-    Features and targets are centred and scaled by the training part; a constant feature is 0.
-
-    Args:
-        rows: float64 (n, columns).
-        column: that of the target.
-    """
-    table = torch.from_numpy(rows)
-    order = torch.randperm(len(table), generator=stream(split_seed, "split", 0))
-    held = max(1, round(TEST_FRACTION * len(table)))
-    train, test = table[order[held:]], table[order[:held]]
-    mean, std = train.mean(dim=0), train.std(dim=0, unbiased=False)
-    if float(std[column]) == 0:
-        raise InputError(f"the target of {name!r} is the same in all rows: name another --target")
-    std = torch.where(std > 0, std, 1)
-
-    def examples(part: Tensor) -> Examples:
-        scaled = ((part - mean) / std).float()
-        if not bool(scaled.isfinite().all()):
-            raise InputError(
-                f"a value of {name!r} is more than 1e38 deviations from the mean of its column: "
-                "mend or remove that row"
-            )
-        features = torch.cat([scaled[:, :column], scaled[:, column + 1 :]], dim=1)
-        return Examples(features, scaled[:, column])
-
-    centre, scale = float(mean[column]), float(std[column])
-    return Task(name, examples(train), examples(test), 1, True, centre, scale)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _find_table(
-    source: str, root: Path
-) -> tuple[Path, tuple[list[str], Iterator[tuple[str, list[str]]]]] | None:
-    """Returns a CSV file and what `read_table` does; None for any other source of images."""
+def _find_table(source: str, root: Path) -> Table | None:
+    """Returns the table in a CSV file; None for any other source, which is of images."""
     path = Path(source).expanduser()
     if path.suffix.lower() != ".csv":
         return None
     if not path.exists() and (root / path).exists():
         path = root / path
     require_there(str(path))
-    table = read_table(path)
-    return None if is_list(table[0]) else (path, table)
-
-
-def _numbers(path: Path, names: list[str], lines: Iterator[tuple[str, list[str]]]) -> np.ndarray:
-    """Returns the numbers of a CSV file, float64 (n, columns)."""
-    if names and all(map(_is_number, names)):
-        raise InputError(
-            f"the first line of {str(path)!r} is numbers, which would be lost: put a line with the "
-            "names of the columns before it"
-        )
-    values = array("d")
-    for where, line in lines:
-        values.extend(numbers(line, where, LARGEST))
-    if len(names) < 2 or len(values) < 3 * len(names):
-        raise InputError(
-            f"{str(path)!r} has too little: a header line, 3 rows and 2 columns are needed"
-        )
-    return np.array(values).reshape(-1, len(names))
+    table = open_table(path)
+    return None if is_list(table.names) else table

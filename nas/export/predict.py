@@ -1,19 +1,22 @@
-"""What a trained network sees in files of images."""
+"""What a trained network sees in files of images, or says of rows of a table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cells.errors import InputError
+from cells.errors import InputError, raise_it
 from cells.network import Network
 from nas.data.image_folder import find_images
 from nas.data.pixels import Remarks, decode
-from nas.export.safetensors import TrainingData, load
+from nas.data.table_form import TableForm
+from nas.export.chain import ChainNetwork
+from nas.export.predict_rows import RowPrediction, predict_rows
+from nas.export.safetensors import load
+from nas.export.training_data import TrainingData
 
 BATCH_SIZE = 64
 """Images that are decoded and looked at together."""
@@ -33,29 +36,36 @@ class Prediction:
         return next(iter(self.probabilities))
 
 
-def predict(model: str | Path, paths: Sequence[str | Path]) -> Iterator[Prediction]:
-    """Classifies images, batch after batch, in the order of `find_images`.
+def predict(
+    model: str | Path, paths: Sequence[str | Path]
+) -> Iterator[Prediction] | Iterator[RowPrediction]:
+    """Classifies images, batch after batch, in the order of `find_images`, or predicts rows.
 
         for found in nas.predict("model.safetensors", ["photos"]):
             print(found.path, found.class_name, found.probabilities)
 
+        for found in nas.predict("network-1.safetensors", ["rows.csv"]):
+            print(found.line, found.value)
+
     Args:
         model: a file that `nas.load` reads.
-        paths: files, folders with all that is below them, or globs.
+        paths: files, folders with all that is below them, or globs; for a network that was
+            generated for a table, CSV files.
 
     Raises:
         InputError: as `nas.load`; if no image is named; or, while the result is read, for a file
-            that is no image.
+            that is no image, or a row that cannot be read.
     """
-    return predict_files(load(model), find_images(paths))
-
-
-def _refuse(error: InputError) -> NoReturn:
-    raise error
+    network = load(model)
+    if isinstance(network, ChainNetwork) and isinstance(network.data, TableForm):
+        return predict_rows(network, [Path(path) for path in paths])
+    return predict_files(network, find_images(paths))
 
 
 def predict_files(
-    network: Network, files: Sequence[Path], on_error: Callable[[InputError], None] = _refuse
+    network: Network | ChainNetwork,
+    files: Sequence[Path],
+    on_error: Callable[[InputError], None] = raise_it,
 ) -> Iterator[Prediction]:
     """Classifies the images in files.
 
@@ -76,8 +86,8 @@ def predict_files(
             yield Prediction(path, dict(zip(names, each, strict=True)))
 
 
-def training_data(network: Network) -> TrainingData:
-    """Returns what a loaded network was trained on."""
+def training_data(network: Network | ChainNetwork) -> TrainingData:
+    """Returns the images that a loaded network was trained on."""
     data = network.data
     assert isinstance(data, TrainingData)
     return data
@@ -87,7 +97,7 @@ def image_batches(
     data: TrainingData,
     files: Sequence[Path],
     batch_size: int,
-    on_error: Callable[[InputError], None] = _refuse,
+    on_error: Callable[[InputError], None] = raise_it,
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Decodes files as images like those of the training, a batch at a time.
 

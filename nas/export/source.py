@@ -101,19 +101,25 @@ def normalise(images: Tensor) -> Tensor:
 
 def load(path: str | Path) -> Network:
     """Reads the weights from a safetensors file; the network is in evaluation mode."""
+    network = Network()
+    network.load_state_dict(read(path))
+    return network.eval()
+'''
+
+READ = '''
+def read(path: str | Path) -> dict[str, Tensor]:
+    """Reads the tensors of a safetensors file by name."""
     content = Path(path).read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    kinds = {{"F32": torch.float32, "I64": torch.int64}}
-    weights = {{}}
+    kinds = {"F32": torch.float32, "I64": torch.int64}
+    found = {}
     for name, told in header.items():
         if name != "__metadata__":
             begin, end = (8 + length + offset for offset in told["data_offsets"])
             numbers = torch.frombuffer(bytearray(content[begin:end]), dtype=kinds[told["dtype"]])
-            weights[name] = numbers.reshape(told["shape"])
-    network = Network()
-    network.load_state_dict(weights)
-    return network.eval()
+            found[name] = numbers.reshape(told["shape"])
+    return found
 '''
 
 
@@ -123,13 +129,13 @@ def to_source(network: Network) -> Program:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "model.safetensors")
         save_network(weights, network, training_data(network))
-        path = Path(folder, "network.py")
-        path.write_text(text, encoding="utf-8")
-        return Program(text.encode(), _imported(path).load(weights).probabilities)
+        return Program(text.encode(), imported(text, folder).load(weights).probabilities)
 
 
-def _imported(path: Path) -> ModuleType:
+def imported(text: str, folder: str) -> ModuleType:
     """Imports what `source` has written: whatever is from a stranger's file is a literal there."""
+    path = Path(folder, "network.py")
+    path.write_text(text, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("exported", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -174,15 +180,16 @@ def source(network: Network) -> str:
     )
     parts = [
         HEAD.format(space=space.name, shape=shape),
-        "\n".join(f"{name} = {_literal(value)}" for name, value in constants.items()),
+        "\n".join(f"{name} = {literal(value)}" for name, value in constants.items()),
         *definitions(used),
         *cells.values(),
+        READ,
         body,
     ]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     return pprint.pformat(value, width=99, sort_dicts=False)
 
 

@@ -113,9 +113,13 @@ class WeightHypernet(nn.Module):
             )
             for n in range(len(self.chain.layers))
         ]
-        noisy = any(name.startswith("log_noise") for name in self.tables)
-        noise = self._table("log_noise", unit_lams)[..., 0, 0] if noisy else None
+        noise = self._table("log_noise", unit_lams)[..., 0, 0] if self.noisy_target else None
         return Posteriors(layers, noise)
+
+    @property
+    def noisy_target(self) -> bool:
+        """Whether the noise of a regression's targets is generated, too."""
+        return any(name.startswith("log_noise") for name in self.tables)
 
     def _table(self, name: str, unit_lams: Tensor) -> Tensor:
         prefix = f"{name}_"

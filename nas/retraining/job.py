@@ -24,7 +24,9 @@ from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData, load_data
 from nas.data.pixels import STRETCH
 from nas.data.source import is_named, locate, located
-from nas.export.safetensors import TrainingData, save_network
+from nas.export.safetensors import save_network
+from nas.export.training_data import TrainingData
+from nas.retraining.card import GENOTYPE, write_card
 from nas.retraining.config import RetrainConfig, read_retraining, resolve
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
@@ -38,7 +40,6 @@ from nas.runtime.processes import Processes, describe_machine
 from nas.runtime.settings import read_settings, require_same
 from nas.runtime.signals import StopSignal
 
-GENOTYPE = "genotype.json"
 CONFUSION = "confusion.csv"
 
 
@@ -112,6 +113,7 @@ class Retraining:
         self._genotype, self._data, self._processes = genotype, images, processes
         self._confusions: dict[int, Tensor] = {}
         self._seconds: dict[int, float] = {}
+        self._models: dict[int, str] = {}
 
     def networks(self, stop: StopSignal) -> Iterator[tuple[Trainer, Generator[None, None, None]]]:
         """Makes one network per seed, when it is asked for the next; the first makes the folder.
@@ -189,6 +191,7 @@ class Retraining:
             self._confusions[trainer.seed] = trainer.test()
             first = trainer.seed == config.seeds[0]
             name = "model.safetensors" if first else f"model-seed-{trainer.seed}.safetensors"
+            self._models[trainer.seed] = name
             save_network(folder / name, trainer.network, TrainingData.of(data))
         self._seconds[trainer.seed] = round(trainer.seconds, 3)
         if len(self._seconds) < len(config.seeds):
@@ -227,6 +230,7 @@ class Retraining:
             self.result |= {"classes": list(data.classes), "confusion": all_counts.tolist()}
         write_atomically(folder / CONFUSION, to_csv(all_counts, data.classes))
         write_json(folder / "result.json", self.result)
+        write_card(folder, config, self._genotype, data, self.result, self._models)
         spread = "" if std is None else f" ± {100 * std:.2f}"
         print(f"test {config.metric.replace('_', ' ')} {100 * self.result['mean']:.2f}{spread} %")
         if statistics.mean(found[ACCURACY]) <= majority + 0.01 or majority > 0.5:

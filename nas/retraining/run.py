@@ -9,8 +9,9 @@ from typing import Any
 
 from cells.errors import InputError
 from nas.data.datasets import ImageData
+from nas.retraining.card import GENOTYPE
 from nas.retraining.config import RetrainConfig
-from nas.retraining.job import GENOTYPE, Job, Retraining
+from nas.retraining.job import Job, Retraining
 from nas.runtime import loop
 from nas.runtime.memory import advising
 from nas.runtime.processes import start_processes, stop_processes

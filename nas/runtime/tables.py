@@ -32,16 +32,33 @@ def read_table(
     Raises:
         InputError: if it cannot be read, is no regular file, or a column's name stands twice.
     """
+    rows = rows_of(path, table_text(path, limit))
+    names = next(rows, (0, list[str]()))[1]
+    require_different(names, path)
+    return names, ((f"{str(path)!r} line {number}", line) for number, line in rows)
+
+
+def table_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Reads the text of a CSV file of UTF-8, without a byte order mark.
+
+    Raises:
+        InputError: if it cannot be read, is no regular file, or has more bytes than `limit`.
+    """
     try:
-        text = read_text(path, limit)
+        return read_text(path, limit)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r} ({error.strerror}): check the path") from None
-    rows = _rows(path, text)
-    names = next(rows, ("", list[str]()))[1]
+
+
+def require_different(names: Sequence[str], path: Path) -> None:
+    """Makes sure that no name of a column stands twice.
+
+    Raises:
+        InputError: naming it.
+    """
     for name, following in pairwise(sorted(names)):
         if name == following:
             raise InputError(f"{str(path)!r} has two columns {show(name)}: rename one")
-    return names, rows
 
 
 def number(text: str, where: str, largest: float = sys.float_info.max) -> float:
@@ -60,34 +77,28 @@ def number(text: str, where: str, largest: float = sys.float_info.max) -> float:
     return value
 
 
-def numbers(line: Sequence[str], where: str, largest: float) -> list[float]:
-    """Reads the numbers of a row, each as `number` does, which is called to find the one at fault.
+def rows_of(path: Path, text: str, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of every line that is not empty, and its values, as many as in the first.
+
+    Args:
+        path: what messages call it.
+        text: of the whole file.
+        separator: the character between two values.
 
     Raises:
-        InputError: as `number`.
+        InputError: for a line of another length, or one that is no CSV.
     """
-    try:
-        values = [*map(float, line)]
-        if sum(map(abs, values)) <= largest:  # false for NaN as well
-            return values
-    except ValueError:
-        pass
-    return [number(text, where, largest) for text in line]
-
-
-def _rows(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields every line that is not empty, all as long as the first."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     start, width = f"{str(path)!r} line ", 0
     try:
         for line in reader:
             if line:
-                where = f"{start}{reader.line_num}"
                 width = width or len(line)
                 if len(line) != width:
                     raise InputError(
-                        f"{where} has {len(line)} values, not {width}: complete or remove it"
+                        f"{start}{reader.line_num} has {len(line)} values, not {width}: complete "
+                        "or remove it"
                     )
-                yield where, line
+                yield reader.line_num, line
     except csv.Error as error:
         raise InputError(f"{start}{reader.line_num}: {error}: mend that line") from None

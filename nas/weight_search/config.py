@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from cells.chain import MLP
 from cells.errors import InputError
+from nas.data.config import AUTO, TaskName
 from nas.hypernets.config import FormSizes
 from nas.hypernets.lambda_range import LambdaRange
 from nas.runtime.settings import (
@@ -35,6 +36,9 @@ class ExamplesConfig(Settings):
     a CSV file."""
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
+    task: TaskName = AUTO
+    """classification or regression, of a table; auto classifies texts, and whole numbers of 10
+    different values at most."""
     split_seed: Seed = 0
     """Fixes the test part where the data set has none of its own, and the validation part."""
     val_fraction: Annotated[

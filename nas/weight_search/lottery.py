@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cells.chain import Chain
 from nas.data.batches import RunBatches
+from nas.data.config import AUTO, TaskName
 from nas.data.examples import Task
 from nas.objective.terms import Terms
 from nas.optim.search import Search
@@ -38,6 +39,8 @@ class LotteryConfig(DeviceConfig):
     """What is learned, as for a search in the space mlp."""
     target: str | None = None
     """Column of a CSV file that is predicted; the last if none is named."""
+    task: TaskName = AUTO
+    """classification or regression, of a table, see a search in the space mlp."""
     split_seed: Seed = 0
     """Fixes the test part where the data set has none of its own."""
     layers: tuple[str, ...] = ("100",)

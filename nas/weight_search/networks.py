@@ -5,6 +5,7 @@
 writes the network at a λ; `network` gives it as an ordinary module.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 from cells.chain import MLP, Chain, module_of
 from cells.errors import InputError
 from cells.strict_json import show
+from nas.data.config import AUTO, CLASSIFICATION, REGRESSION
 from nas.data.examples import Task, load_task
-from nas.export.chain import save_chain
+from nas.data.table_form import TableForm
+from nas.export.chain import data_of, read_data, save_chain
+from nas.export.training_data import TrainingData
 from nas.hypernets.weights import WeightHypernet
 from nas.runtime import checkpoint, form
 from nas.runtime.files import CHECKPOINT
@@ -38,6 +42,7 @@ class Generated:
         hypernet: λ -> posteriors.
         tuned: the λ that each run learned, (runs,) float64, if they learned one (`--tune local`).
         fingerprint: of the data; empty if it was not recorded.
+        recorded: what the networks are trained on; None in older runs, see `data`.
     """
 
     def __init__(
@@ -47,12 +52,14 @@ class Generated:
         hypernet: WeightHypernet,
         tuned: Tensor | None = None,
         fingerprint: Fingerprint | None = None,
+        recorded: TrainingData | TableForm | None = None,
     ) -> None:
         self.config = config
         self.fingerprint = fingerprint or {}
         self.chain = chain
         self.hypernet = hypernet
         self.tuned = tuned
+        self.recorded = recorded
         self.lam_range = config.lam_range()
 
     @classmethod
@@ -76,10 +83,17 @@ class Generated:
             with form.fitting("hypernet"):
                 hypernet = build_weight_hypernet(config, chain, noisy_target=task["regression"])
                 hypernet.load_state_dict(state["hypernet"])
+            recorded = None
+            if "data" in task:
+                try:
+                    with form.fitting("data"):
+                        recorded = read_data(json.loads(task["data"]), chain)
+                except InputError as error:
+                    raise form.Misfit(str(error)) from None
         tuned = None
         if config.tune == LOCAL:
             tuned = config.lam_range().lam(state["tuned"]["unit_lams"][:, None])[:, 0]
-        return cls(config, chain, hypernet, tuned, state.get("fingerprint"))
+        return cls(config, chain, hypernet, tuned, state.get("fingerprint"), recorded)
 
     def at(self, lams: Sequence[float]) -> Posteriors:
         """Returns the posteriors of every run's networks at some λs, of (runs, lams) networks.
@@ -136,7 +150,10 @@ class Generated:
     def network(self, lam: float, run: int = 0) -> nn.Sequential:
         """Returns the network at a λ as an ordinary module, with the means of its weights.
 
-        It takes images scaled to [0, 1], or a table's features as the search scaled them.
+        It takes images scaled to [0, 1], float32 (batch, channels, height, width), or of a table
+        what `generated.data().features(rows)` makes of its rows, which are float64 (batch,
+        columns), in the columns' own units. `generated.data().answers(outputs)` are a regression's
+        values in the target's own unit, or the probabilities of classes.
 
         Raises:
             InputError: as `at`.
@@ -149,20 +166,34 @@ class Generated:
         """Writes the network at a λ, with the deviations of its weights, as safetensors.
 
         Args:
-            tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each;
-                they are points: deviations would bring pruned weights back.
+            tables: other weights than the means, e.g. pruned ones, (outputs, inputs + 1) each, of
+                as many layers, which may be narrower; they are points: deviations would bring
+                pruned weights back.
 
         Raises:
-            InputError: as `at`, or if there is such a file.
+            InputError: as `at` and `data`, or if there is such a file.
         """
         layers = [layer.at((run, 0)) for layer in self.at([lam]).layers]
+        chain, names = self.chain, self.config.layers
+        if tables:
+            chain, names = chain.narrowed(names, [len(table) for table in tables])
         save_chain(
             path,
-            self.chain,
+            chain,
+            names,
             tables or [layer.mean for layer in layers],
             [None if tables else layer.log_sigma for layer in layers],
-            {"layers": self.config.layers, "lam": lam, "fingerprint": dict(self.fingerprint)},
+            self.data(),
+            lam,
         )
+
+    def data(self) -> TrainingData | TableForm:
+        """Returns what the networks are trained on: how images or rows enter, what outputs mean.
+
+        Raises:
+            InputError: in a run of an older version, which did not record it, as `task`.
+        """
+        return self.recorded or data_of(self.task())
 
     def task(self) -> Task:
         """Reads the data of the search once more.
@@ -170,13 +201,13 @@ class Generated:
         Raises:
             InputError: if they cannot be read, or have changed.
         """
-        task = read_task(self.config)
+        task = read_task(self.config, regression=self.hypernet.noisy_target)
         require_same_data(self.fingerprint, task.fingerprint, "this search", "search anew")
         return task
 
 
 _SHARED = (
-    "data", "target", "split_seed", "val_fraction", "layers", "weights", "seed", "runs",
+    "data", "target", "task", "split_seed", "val_fraction", "layers", "weights", "seed", "runs",
     "prior_variance",
 )  # fmt: skip
 """What a search and the one that it starts have alike."""
@@ -194,6 +225,8 @@ def check_state(state: dict[str, Any], config: WeightConfig) -> None:
         raise form.Misfit(f"input_shape must be 1 or 3 numbers, got {show(shape)}")
     for size in (*shape, task.get("outputs")):
         form.whole(size, "a size of the task", 1, 1 << 24)
+    if type(task.get("data", "")) is not str:
+        raise form.Misfit(f"data must be a text of JSON, got {show(task['data'])}")
     if type(task.get("regression")) is not bool:
         raise form.Misfit(f"regression must be true or false, got {show(task.get('regression'))}")
     form.weights(state.get("hypernet"), "hypernet")
@@ -246,16 +279,24 @@ def build_weight_hypernet(
     )
 
 
-def read_task(config: WeightConfig) -> Task:
+def read_task(config: WeightConfig, *, regression: bool | None = None) -> Task:
     """Reads the data of a search.
+
+    Args:
+        regression: what the search took its task for; None where it has yet to be told. Versions
+            without the setting `task` regressed every table.
 
     Raises:
         InputError: as `load_task`.
     """
+    task = config.task
+    if task == AUTO and regression is not None:
+        task = REGRESSION if regression else CLASSIFICATION
     return load_task(
         config.data,
         Path(config.data_root),
         target=config.target,
+        task=task,
         split_seed=config.split_seed,
         val_fraction=config.val_fraction,
     )

@@ -113,6 +113,34 @@ def prune(
     ]
 
 
+def without_idle_units(tables: Sequence[Tensor]) -> list[Tensor]:
+    """Removes the hidden units, or filters, that change no output: the network computes the same.
+
+    Such a unit has no weights and no bias, so that it is 0, or nothing that reads it has weights
+    for it. One stays in a layer that would lose all.
+
+    Args:
+        tables: weights of one network, (outputs, inputs + 1) for each layer.
+
+    Returns:
+        (kept outputs, kept inputs + 1) for each layer.
+    """
+    kept = list(tables)
+    while True:
+        before = [len(table) for table in kept]
+        for number in range(len(kept) - 1):
+            table, following = kept[number], kept[number + 1]
+            # What reads a unit: a column, those of a kernel, or those of a flattened image.
+            readers = following[:, :-1].reshape(len(following), len(table), -1)
+            busy = (table != 0).any(dim=1) & (readers != 0).any(dim=2).any(dim=0)
+            busy[0] |= not bool(busy.any())
+            kept[number] = table[busy]
+            left = readers[:, busy].flatten(1)
+            kept[number + 1] = torch.cat([left, following[:, -1:]], dim=1)
+        if before == [len(table) for table in kept]:
+            return kept
+
+
 def curve(
     task: Task, chain: Chain, posteriors: Posteriors, examples: Examples, rule: str
 ) -> Tensor:

@@ -1,5 +1,6 @@
 """The run of a search in the space `mlp`, and what it leaves: a table and a picture along λ."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cells.chain import MLP
 from nas.data.examples import Task
+from nas.export.chain import data_of
 from nas.optim.kind import SearchKind
 from nas.reports.page import PAGE, attempt_page
 from nas.reports.style import draw_letter, plain_axes, save_picture
@@ -106,7 +108,11 @@ def begin(
     config: WeightConfig, processes: Processes, state: dict[str, Any] | None
 ) -> WeightSearcher:
     """Builds a search; networks by themselves may begin with another search's weights."""
-    task = processes.main_first(lambda: read_task(config))
+    regression = None if state is None else bool(state["task"]["regression"])
+    task = processes.main_first(lambda: read_task(config, regression=regression))
+    if processes.is_main:
+        for line in task.told:
+            print(line, file=sys.stderr)
     start = None
     if config.start is not None and state is None:
         start = Generated.load(config.start).starts(config)
@@ -161,8 +167,9 @@ def _generated(searcher: WeightSearcher) -> Generated:
     """Returns the networks of a search as they are."""
     problem = searcher.problem
     return Generated(
-        searcher.config, problem.chain, problem.hypernet, problem.tuned_lams, problem.fingerprint
-    )
+        searcher.config, problem.chain, problem.hypernet, problem.tuned_lams, problem.fingerprint,
+        data_of(problem.task),
+    )  # fmt: skip
 
 
 KIND = SearchKind(

@@ -12,6 +12,7 @@ With `--tune local` λ itself is learned (`nas.optim.best_response`): it takes t
 architecture, and moves on examples that train no weights.
 """
 
+import json
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nas.data.examples import Task
+from nas.export.chain import data_of, data_values
 from nas.optim.best_response import hypergradient
 from nas.optim.search import Search
 from nas.runtime.form import fitting, require_usable
@@ -107,6 +109,7 @@ class WeightSearcher(Search):
                 "input_shape": list(task.input_shape),
                 "outputs": task.outputs,
                 "regression": task.regression,
+                "data": json.dumps(data_values(data_of(task))),
             },
         }
         if self.problem.descent is not None:

@@ -21,7 +21,8 @@ from cells.errors import InputError
 from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import find_space
-from nas.export.safetensors import TrainingData, load, save_network
+from nas.export.safetensors import load, save_network
+from nas.export.training_data import TrainingData
 from nas.reports.report import read_rows
 from nas.runtime import checkpoint
 from nas.runtime.manifest import is_exact, note_resume, write_manifest

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from cells.errors import InputError
-from nas.data.examples import hold_out, load_task, table_task
+from nas.data.examples import hold_out, load_task
+from nas.data.table_parts import part_rows
+from nas.data.tables import Column
 
 
 def write(path: Path, text: str) -> str:
@@ -26,16 +28,18 @@ def test_images_are_scaled_to_one() -> None:
 def test_a_table_is_scaled_by_its_training_part() -> None:
     generator = np.random.default_rng(0)
     rows = np.column_stack([generator.normal(5, 3, 200), np.full(200, 7.0), np.arange(200.0)])
-    task = table_task("t", rows, 2, 0)
-    assert len(task.train) == 180 and len(task.test) == 20
-    assert task.input_shape == (2,) and task.outputs == 1 and task.regression
-    assert float(task.train.x[:, 0].mean()) == pytest.approx(0, abs=1e-6)
-    assert float(task.train.x[:, 0].std(correction=0)) == pytest.approx(1)
-    assert bool((task.train.x[:, 1] == 0).all())
-    both = torch.cat([task.train.y, task.test.y]).double() * task.target_std + task.target_mean
+    columns = [Column("a"), Column("b"), Column("c")]
+    parts = part_rows("t", rows, columns, 2, 0)
+    assert len(parts.train) == 180 and len(parts.test) == 20
+    assert parts.train.x.shape == (180, 2) and parts.form.regression
+    assert float(parts.train.x[:, 0].mean()) == pytest.approx(0, abs=1e-6)
+    assert float(parts.train.x[:, 0].std(correction=0)) == pytest.approx(1)
+    assert bool((parts.train.x[:, 1] == 0).all())
+    target = parts.form.target
+    both = torch.cat([parts.train.y, parts.test.y]).double() * target.std + target.mean
     assert both.sort().values.tolist() == pytest.approx(list(range(200)), abs=1e-3)
-    other = table_task("t", rows, 2, 1)
-    assert not torch.equal(task.test.y, other.test.y)
+    other = part_rows("t", rows, columns, 2, 1)
+    assert not torch.equal(parts.test.y, other.test.y)
 
 
 def test_the_target_is_the_column_that_is_named(tmp_path: Path) -> None:
@@ -51,15 +55,19 @@ def test_the_target_is_the_column_that_is_named(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", None, "has too little"),
         ("1,2\n3,4\n5,6\n7,9\n", None, "the first line of .* is numbers, which would be lost"),
-        ("a,b\n1,2\n3,x\n4,5\n", None, "line 3: 'x' is no number"),
+        ("a,b\n1,2\n3,x\n" + "4,5\n" * 10, None, "line 3: 'x' is no number"),
         ("a,b\n1,2\n3\n4,5\n", None, "line 3 has 1 values, not 2: complete"),
-        ("a,b\n1,2\n3,nan\n4,5\n", None, "line 3: 'nan' is no number up to"),
+        ("a,b\n1,2\n3,inf\n4,5\n", None, "line 3: 'inf' is no number up to"),
+        ("a,b\n1,?\n3,nan\n4,\n", None, "the target 'b' of 'table' has no values: name another"),
+        ("a,b\n1,?\n3,nan\n4,1\n", None, "'table' has 1 rows with a target: 3 are needed"),
+        ("5.1,x\n1,x\n3,y\n4,x\n", None, "the first line of .* is numbers, which would be lost"),
+        ("39,x\n1,x\n3,y\n4,x\n", None, "looks like a row, 'x' stands below as well: put a line"),
         ("a,b\n1,2\n3,2\n4,2\n5,2\n", None, "the target of 'table' is the same in all rows"),
-        ("a,b\n1,2\n3,4\n4,5\n", "c", "unknown column 'c'"),
+        ("a,b\n1,2\n3,4\n4,5\n", "c", "unknown column of .* 'c'"),
         ("a,b\n1,2\n3,1e200\n4,5\n", None, r"line 3: '1e200' is no number up to 1e\+100: mend"),
         ("a,a\n1,2\n3,4\n4,5\n", None, "has two columns 'a': rename one"),
         ('a,b\n1,2\n"3"x,4\n4,5\n', None, "line 3: .* mend that line"),
-        ("a,b\n1,2\n3,4\n4,5\n" + "\0,1\n", None, r"line 5: '\\x00' is no number"),
+        ("a,b\n" + "3,4\n" * 11 + "\0,1\n", None, r"line 13: '\\x00' is no number"),
     ],
 )
 def test_a_bad_table_gets_one_line(

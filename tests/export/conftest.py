@@ -9,7 +9,8 @@ from cells.cell import Skeleton
 from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import SPACES
-from nas.export.safetensors import TrainingData, save_network
+from nas.export.safetensors import save_network
+from nas.export.training_data import TrainingData
 
 CLASSES = ("disc", 'a "ring"\nor two', "λ-förmig\t\\")
 """Names that neither JSON nor a table may take literally."""

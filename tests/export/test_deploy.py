@@ -1,5 +1,6 @@
 """Exported networks, read by other runtimes alone, beside the network they were made of."""
 
+import copy
 import importlib.util
 import json
 import re
@@ -25,11 +26,15 @@ from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import SPACES
 from nas.__main__ import main
+from nas.data.augmentation import normalise
+from nas.data.datasets import load_data
 from nas.export import deploy
 from nas.export.deploy import BATCH_SIZE, TARGETS, Deployment, export, largest_difference
 from nas.export.programs import Program, facts, to_torchscript
-from nas.export.safetensors import TrainingData
-from tests.export.conftest import CLASSES
+from nas.export.safetensors import save_network
+from nas.export.training_data import TrainingData
+from nas.runtime.files import write_json
+from tests.export.conftest import CELLS, CLASSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,12 +51,14 @@ def read_torchscript(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor
         return torch.jit.load(path, _extra_files=found), found
 
 
-def read_onnx(path: Path, model: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+def read_onnx(
+    path: Path, model: Path, classes: int = len(CLASSES)
+) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     session = onnxruntime.InferenceSession(path)
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape[0]) == ("images", "tensor(uint8)", "batch")
     assert (made.name, made.type, made.shape) == (
-        "probabilities", "tensor(float)", ["batch", len(CLASSES)],
+        "probabilities", "tensor(float)", ["batch", classes],
     )  # fmt: skip
 
     def run(images: Tensor) -> Tensor:
@@ -248,6 +255,10 @@ def test_what_a_user_can_get_wrong(
             "unknown form 'onxx': did you mean 'onnx'",
         ),
         (
+            [models["darts"], "--to", "executorch", "--out", out],
+            "no form 'executorch': it is made by a package of its own",
+        ),
+        (
             [models["darts"], "--to", "onnx", "--out", out],
             "wants the package 'onnxscript': pip install 'lambda-nas[export]'",
         ),
@@ -260,6 +271,79 @@ def test_what_a_user_can_get_wrong(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and told in line
         assert not out.exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnx.*")
+def test_8_bits_and_what_they_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accuracies are those of the two files, counted anew."""
+    data = load_data("digits", Path("data"))
+    skeleton = Skeleton(SPACES["nasbench201"], 1, 10, 8, 8, 4, 1)
+    torch.manual_seed(0)
+    network = Network(read_genotype(CELLS["nasbench201"]), skeleton)
+    with torch.no_grad():
+        network(torch.randn(64, 1, 8, 8))
+    model = tmp_path / "model.safetensors"
+    save_network(model, network, TrainingData.of(data))
+    write_json(tmp_path / "config.json", {"data": "digits", "split_seed": 0})
+    assert run(monkeypatch, model, "--to", "onnx", "--int8") == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and "ranges from 256 training images" in printed.out
+    program, told = read_onnx(tmp_path / "model.int8.onnx", model, classes=10)
+    assert told == facts(nas.load(model))
+    before, after = (
+        (logits.argmax(dim=1) == data.test.labels).double().mean()
+        for logits in (
+            nas.load(model)(normalise(data.test.images, data.mean, data.std)),
+            program(data.test.images),
+        )
+    )
+    assert f"{100 * before:.2f} %, with 8 bits {100 * after:.2f} %" in printed.out
+    graph = onnx.load(tmp_path / "model.int8.onnx").graph
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
+    assert any(each.data_type == onnx.TensorProto.INT8 for each in graph.initializer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--to", "torch", "--int8", "--data", "digits"], "8 bits are for images in ONNX, not for"),
+        (["--to", "onnx", "--int8"], "tells of no data: name them by --data"),
+        (["--to", "onnx", "--int8", "--data", "digits"], "the network takes (3, 8, 8) and has 3"),
+        (["--to", "onnx", "--data", "digits"], "--data is for --int8: add it"),
+    ],
+)
+def test_8_bits_that_cannot_be(
+    arguments: list[str],
+    told: str,
+    models: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, models["darts"], *arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.filterwarnings("ignore:`torch.jit.*:FutureWarning")
+def test_a_network_is_traced_copied_and_differentiated_in_every_mode(
+    mode: Any, models: dict[str, Path]
+) -> None:
+    network = nas.load(models["darts"])
+    with mode():
+        x = torch.randn(2, 3, 8, 8)
+        wanted = network(x)
+        for found in (
+            torch.jit.trace(network, (x,))(x),
+            torch.func.functional_call(network, dict(network.state_dict()), (x,)),
+            torch.func.vmap(lambda image: network(image[None])[0])(x),
+            copy.deepcopy(network)(x),
+        ):
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        assert torch.func.grad(lambda x: network(x).sum())(x).shape == x.shape
+        with pytest.raises(InputError, match=r"use torch.jit.trace, or python -m nas export"):
+            torch.jit.script(network)
 
 
 def test_metadata_hold_names_that_no_encoding_knows(models: dict[str, Path]) -> None:

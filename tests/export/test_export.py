@@ -23,7 +23,8 @@ from cells.network import Network
 from cells.notation import read_genotype
 from cells.space import SPACES
 from nas.export.reproducible import serialise
-from nas.export.safetensors import TrainingData, load, save_network
+from nas.export.safetensors import load, save_network
+from nas.export.training_data import TrainingData
 
 DATA = TrainingData("shapes", ("disc", "ring"), (0.5, 0.25), (0.2, 0.3), (2, 9, 8))
 GENOTYPES = ("DARTS_V2", "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|none~2|")

@@ -18,6 +18,7 @@ from nas.data.image_folder import find_images
 from nas.data.pixels import decode_all
 from nas.export import predict
 from nas.export.safetensors import save_network
+from nas.export.training_data import TrainingData
 from tests.export.conftest import CLASSES
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), dtype=np.uint8)
@@ -93,7 +94,7 @@ def test_a_network_of_one_channel_takes_grey(models: dict[str, Path], tmp_path: 
 
 
 def test_a_network_of_other_channels_takes_no_files(photos: Path) -> None:
-    data = predict.TrainingData("two", CLASSES, (0.5, 0.5), (0.2, 0.2), (2, 8, 8))
+    data = TrainingData("two", CLASSES, (0.5, 0.5), (0.2, 0.2), (2, 8, 8))
     with pytest.raises(InputError, match="of 2 channels, files of images have 1 or 3"):
         next(predict.image_batches(data, [photos / "1 large.jpg"], 1))
 
@@ -205,7 +206,7 @@ def test_what_a_user_can_get_wrong(
 ) -> None:
     for arguments, told in (
         ([photos / "absent.safetensors", photos], "no network file"),
-        ([models["darts"]], "required: IMAGE"),
+        ([models["darts"]], "required: FILE"),
         ([models["darts"], f"{photos}/*.tiff"], "no image in"),
         ([models["darts"], photos, "--top", "0"], "--top must be at least 1, got 0"),
     ):

@@ -15,8 +15,8 @@ from cells.network import Network
 from cells.sampling import random_cell
 from cells.space import SPACES, SearchSpace
 from nas.export.deploy import largest_difference
-from nas.export.safetensors import TrainingData
 from nas.export.source import source, to_source
+from nas.export.training_data import TrainingData
 
 
 def some_network(space: SearchSpace, seed: int, num_cells: int) -> Network:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from cells.chain import Chain
+import nas
+from cells.chain import Chain, module_of
 from cells.errors import InputError
 from nas.cell_search.folder import read_run
 from nas.commands import generate as generated_module
@@ -18,7 +19,7 @@ from nas.runtime import checkpoint
 from nas.weight_search.config import WeightConfig
 from nas.weight_search.evidence import means, quality
 from nas.weight_search.networks import Generated
-from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks
+from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks, without_idle_units
 from nas.weights.posteriors import Posterior, Posteriors
 
 CHAIN = Chain.parse(("6",), (4,), 3)
@@ -74,6 +75,34 @@ def test_filters_go_as_a_whole_and_outputs_stay() -> None:
         assert sorted(gone) == sorted(norms[network].argsort()[:3].tolist())
 
 
+@pytest.mark.parametrize("layers", [("6",), ("5", "4"), ("conv3", "pool", "conv4", "6")])
+def test_idle_units_go_and_nothing_changes(layers: tuple[str, ...]) -> None:
+    """Units without weights, or that nothing reads, and then those that only such ones read."""
+    torch.manual_seed(0)
+    chain = Chain.parse(layers, (2, 6, 4) if "pool" in layers else (7,), 3)
+    tables = [torch.randn(layer.outputs, layer.fan_in + 1) for layer in chain.layers]
+    x = torch.randn(5, *chain.input_shape)
+    assert [len(table) for table in without_idle_units(tables)] == [len(t) for t in tables]
+    for number, table in enumerate(tables[:-1]):
+        table[1] = 0
+        readers = tables[number + 1][:, :-1].reshape(len(tables[number + 1]), len(table), -1)
+        readers[:, 2] = 0
+    found = without_idle_units(tables)
+    assert [len(table) for table in found[:-1]] == [len(table) - 2 for table in tables[:-1]]
+    smaller, names = chain.narrowed(layers, [len(table) for table in found])
+    assert Chain.parse(names, chain.input_shape, 3) == smaller
+    assert smaller.num_params < chain.num_params and smaller.flops < chain.flops
+    wanted = module_of(chain, tables)(x)
+    torch.testing.assert_close(module_of(smaller, found)(x), wanted)
+
+
+def test_a_layer_keeps_a_unit() -> None:
+    tables = [torch.zeros(4, 3), torch.ones(2, 5)]
+    found = without_idle_units(tables)
+    assert [tuple(table.shape) for table in found] == [(1, 3), (2, 2)]
+    assert found[1][:, -1].tolist() == [1.0, 1.0]
+
+
 def test_bad_wishes_get_one_line() -> None:
     found = random_posteriors(1)
     with pytest.raises(InputError, match="unknown pruning rule 'size'"):
@@ -123,7 +152,9 @@ def test_most_numbers_can_go(run: Path) -> None:
     assert bool((found[-1] < found[0]).all())
 
 
-def test_commands_leave_a_curve_and_a_network(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_leave_a_curve_and_a_network(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     call(prune_module, monkeypatch, str(run), "--lam", "10", "--by", "magnitude")
     with (run / "prune-magnitude-10.csv").open(newline="") as file:
         rows = list(csv.reader(file))
@@ -137,11 +168,21 @@ def test_commands_leave_a_curve_and_a_network(run: Path, monkeypatch: pytest.Mon
             assert torch.equal(file.get_tensor(name), tensor)
         assert '"lam": 10.0' in file.metadata()["network"]
     call(prune_module, monkeypatch, str(run), "--lam", "10", "--share", "0.75")
-    with safe_open(run / "pruned-density-10-0.75.safetensors", "pt") as file:
-        weights = [file.get_tensor(name) for name in file.keys() if "log" not in name]  # noqa: SIM118
+    left, smaller = capsys.readouterr().out.splitlines()[-2:]
     total = CHAIN_OF_RUN.num_params
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
-    assert zeros == round(0.75 * total) and sum(weight.numel() for weight in weights) == total
+    assert left == f"{total - round(0.75 * total)} of {total} parameters are not 0"
+    generated = Generated.load(run)
+    posteriors = generated.at([10.0])
+    zeroed = prune(means(posteriors), ranks(posteriors, "density"), "density", 0.75)
+    wanted = module_of(CHAIN_OF_RUN, [table[0, 0] for table in zeroed])
+    network = nas.load(run / "pruned-density-10-0.75.safetensors")
+    images = torch.randint(256, (50, 1, 8, 8), dtype=torch.uint8)
+    x = network.data.normalise(images)
+    torch.testing.assert_close(network(x), wanted(x), atol=1e-6, rtol=1e-6)
+    size = sum(parameter.numel() for parameter in network.parameters())
+    assert 0 < size < total and not network.log_sigmas
+    assert f" {size} parameters in" in smaller
+    assert network.data.classes == tuple("0123456789")
     with pytest.raises(InputError, match="exists: choose another --out"):
         call(generated_module, monkeypatch, str(run), "--lam", "10")
     with pytest.raises(InputError, match=r"--seed-number must lie in 0 … 1, got 2"):
@@ -165,5 +206,19 @@ def test_what_is_no_such_run_gets_one_line(run: Path, run_folder: Path, tmp_path
     checkpoint.save(tmp_path / "checkpoint.pt", state)
     with pytest.raises(InputError, match="does not fit its own configuration"):
         Generated.load(tmp_path)
+    state = checkpoint.load(run / "checkpoint.pt")
+    for data, message in (
+        ("[" * 9999, "data does not fit"),
+        ("[]", "data does not fit"),
+        (state["task"]["data"].replace('"classes"', '"x"'), "its classes must be of type list"),
+        (3, "data must be a text of JSON, got 3"),
+    ):
+        damaged = state | {"task": state["task"] | {"data": data}}
+        checkpoint.save(tmp_path / "checkpoint.pt", damaged)
+        with pytest.raises(InputError, match=rf"checkpoint.pt is damaged .*{message}"):
+            Generated.load(tmp_path)
+    older = state | {"task": {k: v for k, v in state["task"].items() if k != "data"}}
+    checkpoint.save(tmp_path / "checkpoint.pt", older)
+    assert Generated.load(tmp_path).data() == Generated.load(run).data()
     with pytest.raises(InputError, match="is a search in the space mlp: it has no cells"):
         read_run(run)
