@@ -7,16 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cells.cell import Skeleton
 from cells.cost import cost_table
 from cells.errors import InputError
 from cells.space import find_space
 from nas.cell_search.config import SearchConfig
+from nas.cell_search.folder import read_run
 from nas.cell_search.fronts import make_front, make_hypernet
+from nas.cell_search.searcher import Searcher
+from nas.data.batches import draw_part
 from nas.reports.chance import band, beside_chance, chance_rows, read_chance
-from nas.reports.report import read_rows
+from nas.reports.report import read_rows, supernet_accuracy
 from nas.run import search
+from nas.runtime.processes import Processes
+from nas.selection.chance import draw_chance
 from nas.selection.front import Front
 
 TINY = SearchConfig(
@@ -41,12 +47,15 @@ def test_a_search_leaves_a_hundred_random_cells_of_its_fronts_costs(run_folder: 
     for row in chance:
         hits = 100 * row["val_accuracy"]  # of 100 images
         assert hits == pytest.approx(round(hits), abs=1e-4)
-    same = {row["genotype"]: row for row in rows}
-    shared = [row for row in chance if row["genotype"] in same]
-    assert shared  # the least expensive cells of this space are few
-    for row in shared:  # scored as the front's
-        assert row["val_accuracy"] == same[row["genotype"]]["val_accuracy"]
-        assert row["flops"] == same[row["genotype"]]["flops"]
+    config, state = read_run(run_folder)
+    searcher = Searcher(config, Processes(0, 1, torch.device("cpu")), state=state)
+    problem = searcher.problem
+    images, data = draw_part(problem.val, config.eval_images, config.split_seed), problem.task.data
+    drawn = draw_chance(searcher.front(), rows, 100)
+    for row, (_, cell) in list(zip(chance, drawn, strict=True))[::30]:  # scored as the front's
+        scored = supernet_accuracy(searcher.supernet, cell, images, data.mean, data.std)
+        assert row["val_accuracy"] == pytest.approx(scored, abs=1e-6)
+        assert row["flops"] == searcher.front().tables["flops"].total(cell)
 
 
 def test_without_random_cells_there_is_no_table_and_nothing_is_said(
