@@ -51,7 +51,7 @@ function _shtab_nas_using
 end
 
 set -g _shtab_nas_commands search ask draw report compare retrain family predict export generate prune tune lottery doctor completion
-set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
+set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --task --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
 
 complete -c nas -e
 complete -c nas -f
@@ -143,6 +143,7 @@ complete -c nas -n '_shtab_nas_using search' -l data-root -xka "(__fish_complete
 complete -c nas -n '_shtab_nas_using search' -l layers -x -d 'conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row'
 complete -c nas -n '_shtab_nas_using search' -l runs -x -d 'Hypernetworks, with seeds seed, seed + 1, …, that are trained side by side'
 complete -c nas -n '_shtab_nas_using search' -l target -x -d 'Column of a CSV file that is predicted; the last if none is named'
+complete -c nas -n '_shtab_nas_using search' -l task -xka "auto classification regression" -d 'classification or regression, of a table; auto classifies texts, and whole numbers of 10 different values at most'
 complete -c nas -n '_shtab_nas_using search' -l initial-sigma-high -x -d 'The same at the largest λ'
 complete -c nas -n '_shtab_nas_using search' -l start -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of a search: networks by themselves begin with the weights that it gives their λs'
 complete -c nas -n '_shtab_nas_using search' -l tune -xka "none local" -d 'none, or local: λ is learned, too, down the validation loss of the weights'"'"' means, and weights are generated for λs about it'
@@ -254,16 +255,18 @@ complete -c nas -n '_shtab_nas_using family' -l at-once -x -d 'networks that a G
 complete -c nas -n '_shtab_nas_using family; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folder of a finished search'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a predict -d 'classify images with a trained network'
 complete -c nas -n '_shtab_nas_using predict' -s h -l help -d 'show this help message and exit'
-complete -c nas -n '_shtab_nas_using predict' -l json -d 'print a JSON object for each image'
-complete -c nas -n '_shtab_nas_using predict' -l top -x -d 'most probable classes of each image (default 1; with --json all)'
-complete -c nas -n '_shtab_nas_using predict; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'model.safetensors of a retraining'
-complete -c nas -n '_shtab_nas_using predict; and test $_shtab_nas_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'file, folder with all that is below it, or glob in quotes'
+complete -c nas -n '_shtab_nas_using predict' -l json -d 'print a JSON object for each'
+complete -c nas -n '_shtab_nas_using predict' -l top -x -d 'most probable classes of each (default 1; with --json all)'
+complete -c nas -n '_shtab_nas_using predict; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'model.safetensors of a retraining, or generated'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a export -d 'write a trained network as ONNX or for torch alone'
 complete -c nas -n '_shtab_nas_using export' -s h -l help -d 'show this help message and exit'
 complete -c nas -n '_shtab_nas_using export' -l to -xka "onnx torch torchscript source" -d 'onnx, torch, torchscript, source; torch is for torch.export.load; torchscript, for torch.jit.load, is deprecated in torch; source is Python that imports torch alone and reads the weights from the model; onnx wants pip install '"'"'lambda-nas[export]'"'"''
 complete -c nas -n '_shtab_nas_using export' -l out -xka "(__fish_complete_path (commandline -ct))" -d 'new file; default: the model'"'"'s path with the suffix .onnx, .pt2, .pt, .py'
-complete -c nas -n '_shtab_nas_using export' -l images -xka "(__fish_complete_path (commandline -ct))" -d 'files, folders or globs to check with; default: 16 images of random bytes'
-complete -c nas -n '_shtab_nas_using export; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'model.safetensors of a retraining'
+complete -c nas -n '_shtab_nas_using export' -l images -xka "(__fish_complete_path (commandline -ct))" -d 'files, folders or globs to check with, or CSV files; default: 16 images of random bytes, or rows of random numbers'
+complete -c nas -n '_shtab_nas_using export' -l int8 -d 'with onnx: weights and activations of 8 bits (QDQ); ranges from training images, accuracy before and after from test images'
+complete -c nas -n '_shtab_nas_using export' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'with --int8: what the network was trained on (default: as in its run)'
+complete -c nas -n '_shtab_nas_using export' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'folder of the named data sets (default: likewise)'
+complete -c nas -n '_shtab_nas_using export; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'model.safetensors of a retraining, or generated'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a generate -d 'write the network at a λ'
 complete -c nas -n '_shtab_nas_using generate' -s h -l help -d 'show this help message and exit'
 complete -c nas -n '_shtab_nas_using generate' -l lam -x -d 'inside the searched range'
@@ -287,6 +290,7 @@ complete -c nas -n '_shtab_nas_using lottery' -l threads -x -d 'CPU threads of e
 complete -c nas -n '_shtab_nas_using lottery' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
 complete -c nas -n '_shtab_nas_using lottery' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'What is learned, as for a search in the space mlp'
 complete -c nas -n '_shtab_nas_using lottery' -l target -x -d 'Column of a CSV file that is predicted; the last if none is named'
+complete -c nas -n '_shtab_nas_using lottery' -l task -xka "auto classification regression" -d 'classification or regression, of a table, see a search in the space mlp'
 complete -c nas -n '_shtab_nas_using lottery' -l split-seed -x -d 'Fixes the test part where the data set has none of its own'
 complete -c nas -n '_shtab_nas_using lottery' -l layers -x -d 'conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row'
 complete -c nas -n '_shtab_nas_using lottery' -l rounds -x -d 'Rounds of pruning after the first training'

@@ -87,8 +87,11 @@ _shtab_nas_export_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--to[onnx, torch, torchscript, source\; torch is for torch.export.load\; torchscript, for torch.jit.load, is deprecated in torch\; source is Python that imports torch alone and reads the weights from the model\; onnx wants pip install \'lambda-nas\[export\]\']:FORM:(onnx torch torchscript source)"
   "--out[new file\; default\: the model\'s path with the suffix .onnx, .pt2, .pt, .py]:out:_files"
-  "--images[files, folders or globs to check with\; default\: 16 images of random bytes]:PATH:_files"
-  ":model.safetensors of a retraining:_files"
+  "--images[files, folders or globs to check with, or CSV files\; default\: 16 images of random bytes, or rows of random numbers]:PATH:_files"
+  "--int8[with onnx\: weights and activations of 8 bits (QDQ)\; ranges from training images, accuracy before and after from test images]"
+  "--data[with --int8\: what the network was trained on (default\: as in its run)]:data:_files"
+  "--data-root[folder of the named data sets (default\: likewise)]:data_root:_files"
+  ":model.safetensors of a retraining, or generated:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -157,6 +160,7 @@ _shtab_nas_lottery_options=(
   "--data-root[Folder of the downloaded data sets\; NAS_DATA in the environment sets another default]:TEXT:_files"
   "--data[What is learned, as for a search in the space mlp]:TEXT:_files"
   "--target[Column of a CSV file that is predicted\; the last if none is named]:TEXT:"
+  "--task[classification or regression, of a table, see a search in the space mlp]:TEXT:(auto classification regression)"
   "--split-seed[Fixes the test part where the data set has none of its own]:N:"
   "--layers[conv32 (3\×3 with 32 channels), pool (2\×2 maximum) or a number of hidden units, in a row]:TEXT:"
   "--rounds[Rounds of pruning after the first training]:N:"
@@ -176,10 +180,10 @@ _shtab_nas_lottery_defaults_added=0
 
 _shtab_nas_predict_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[print a JSON object for each image]"
-  "--top[most probable classes of each image (default 1\; with --json all)]:K:"
-  ":model.safetensors of a retraining:_files"
-  "(*):file, folder with all that is below it, or glob in quotes:_files"
+  "--json[print a JSON object for each]"
+  "--top[most probable classes of each (default 1\; with --json all)]:K:"
+  ":model.safetensors of a retraining, or generated:_files"
+  "(*):image, folder with all images below it, or glob in quotes\; or a CSV file with the columns that were trained on:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -335,6 +339,7 @@ _shtab_nas_search_options=(
   "--layers[conv32 (3\×3 with 32 channels), pool (2\×2 maximum) or a number of hidden units, in a row]:TEXT:"
   "--runs[Hypernetworks, with seeds seed, seed \+ 1, \…, that are trained side by side]:N:"
   "--target[Column of a CSV file that is predicted\; the last if none is named]:TEXT:"
+  "--task[classification or regression, of a table\; auto classifies texts, and whole numbers of 10 different values at most]:TEXT:(auto classification regression)"
   "--initial-sigma-high[The same at the largest λ]:X:"
   "--start[Folder of a search\: networks by themselves begin with the weights that it gives their λs]:TEXT:_files"
   "--tune[none, or local\: λ is learned, too, down the validation loss of the weights\' means, and weights are generated for λs about it]:TEXT:(none local)"
