@@ -129,6 +129,15 @@ class Skeleton:
         n = self.num_cells
         return frozenset({n // 3, 2 * n // 3}) if n >= 3 else frozenset(range(1, n))
 
+    def rough_bytes(self, batch_size: int) -> int:
+        """Returns bytes that a training step in float32 does not exceed, by a factor of 5 or more.
+
+        As if every operation of every cell kept 32 images of the first cells' size and width.
+        """
+        ops = self.num_cells * self.space.num_edges * len(self.space.ops)
+        pixels = -(-self.height // self.stem_stride) * -(-self.width // self.stem_stride)
+        return 4 * 32 * batch_size * pixels * self.channels * ops
+
 
 def _channels_last(grad: Tensor) -> Tensor:
     return grad.contiguous(memory_format=torch.channels_last)

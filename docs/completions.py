@@ -34,6 +34,8 @@ SETTINGS: dict[str, tuple[type[Settings], ...]] = {
 """Settings that are options of a verb."""
 OPTIONS = {"search": search.OPTIONS, "retrain": retrain.OPTIONS, "lottery": ("--out",)}
 """Options beside the settings, of verbs that read them by themselves."""
+FLAGS = {"search": search.FLAGS, "retrain": retrain.FLAGS}
+"""Those of them without a value."""
 POSITIONAL = {"search": ALL_PRESETS, "retrain": PRESETS}
 """What may stand behind a verb."""
 CHOICES = {"method": METHODS, "to": TARGETS, "by": RULES, "device": ("auto", "cpu", "cuda")}
@@ -67,6 +69,8 @@ def own_parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("preset", nargs="?", choices=list(POSITIONAL[verb]))
     for name in OPTIONS[verb]:
         parser.add_argument(name)
+    for name in FLAGS.get(verb, ()):
+        parser.add_argument(name, action="store_true")
     return parser
 
 

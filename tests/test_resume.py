@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -193,3 +194,66 @@ def test_resuming_a_finished_run_writes_the_same_report(
     script.command(sys.argv[1:])
     assert "Pareto members" in capsys.readouterr().out
     assert (moved / "front.csv").read_bytes() == front
+
+
+# ---------------------------------------------------------------- another length
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["search.py", "--resume", str(folder), *options])
+    script.main()
+
+
+def test_a_finished_run_is_made_longer_and_says_what_that_is(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(moved, tmp_path / "run")
+    resumed(monkeypatch, folder, "--epochs", "4")
+    assert "20 steps, not 15: from step 15 on the schedules" in capsys.readouterr().out
+    config, state = read_run(folder)
+    assert config == replace(MOVING, epochs=4) and state["step"] == 20
+    assert json.loads((folder / "config.json").read_text()) == config.to_dict()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["exact"] is False
+    assert [(each["from"], each["epochs"]) for each in manifest["courses"]] == [("step 15", 4)]
+    # The steps that were asked for are taken at the learning rates of 4 epochs.
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    resumed(monkeypatch, folder)
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+
+
+def test_the_length_is_the_checkpoints_should_the_settings_not_be_written_any_more(
+    moved: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(moved, tmp_path / "run")
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {"epochs": 9}))
+    assert read_run(folder)[0] == MOVING
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "2"], "the run is at step 15, beyond the 10 steps of 2 epochs"),
+        (["--epochs", "9", "--warmup-epochs", "1"], "warmup_epochs cannot be 1 any more"),
+        (["--epochs", "9", "--seed", "7"], "seed was 0, now 7"),
+        (["--time", "5m"], "this run has begun without --time"),
+        (["--time", "5m", "--epochs", "9"], "--time sets the length: leave --epochs out"),
+    ],
+)
+def test_a_length_that_cannot_be_is_refused(
+    moved: Path,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit):
+        resumed(monkeypatch, moved, *options)
+    assert message in capsys.readouterr().err
+    after = {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
+    assert {p: b for p, b in after.items() if p.name != ".owner"} == {
+        p: b for p, b in before.items() if p.name != ".owner"
+    }

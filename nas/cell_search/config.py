@@ -26,11 +26,13 @@ from nas.optim.config import (
 from nas.runtime.settings import (
     Count,
     DeviceConfig,
+    LogConfig,
     Natural,
     OneOf,
     Precision,
     Seed,
     Settings,
+    at_least,
     read_settings,
 )
 from nas.runtime.streams import stream
@@ -58,6 +60,8 @@ class CourseConfig(Settings):
 
     epochs: Count = 50
     """Passes over the training part."""
+    steps: Annotated[int | None, at_least(1)] = None
+    """Steps after which it ends, if that is before the end of the last epoch; `--time` sets it."""
     warmup_epochs: Natural = 0
     """Epochs at the start in which only the weights are trained, on cells of the prior."""
     op_probs: tuple[float, ...] | None = None
@@ -103,6 +107,7 @@ class SearchConfig(
     PerturbationConfig,
     SelectionConfig,
     DeviceConfig,
+    LogConfig,
 ):
     """One architecture search. λ is in nats per example and unit of cost (docs/design.md)."""
 

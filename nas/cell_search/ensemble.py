@@ -11,6 +11,7 @@ from pathlib import Path
 from nas.cell_search.folder import read_run
 from nas.cell_search.searcher import Searcher
 from nas.runtime import checkpoint, loop
+from nas.runtime.course import with_course
 from nas.runtime.files import CHECKPOINT, CONFIG, write_json
 from nas.runtime.owner import owning
 from nas.runtime.signals import Stopped, StopSignal
@@ -29,20 +30,26 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
         resumed: whether there may be a checkpoint of it.
     """
     folder, config = run / "searches" / str(number), first.config.search_config(number)
-    state = None
+    state, former = None, config
     if resumed and checkpoint.exists(folder / CHECKPOINT):
         with owning(folder, patience=LEAVING):
-            state = read_run(folder)[1]
+            former, state = read_run(folder)
+    if first.deadline is not None:  # each search fits its own length
+        config = with_course(config, former)
     data, tables = first.problem.task.data, first.problem.tables
     other = Searcher(config, first.processes, data=data, tables=tables, state=state)
+    if first.deadline is not None:
+        waiting = 0 if runs_beside(first) else first.config.searches - 1 - number
+        other.deadline = first.deadline.of_another(waiting)
 
     def begin() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG, config.to_dict())
+        write_json(folder / CONFIG, config.to_dict())  # of a length the checkpoint has the word
         checkpoint.save(folder / CHECKPOINT, other.state())
-        print(f"another search, in {folder}")
+        if state is None:
+            print(f"another search, in {folder}")
 
-    if state is None:
+    if state is None or config != former or other.deadline is not None:
         first.processes.in_main(begin)
     return other, folder
 
@@ -60,6 +67,12 @@ def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
     return others
 
 
+def runs_beside(first: Searcher) -> bool:
+    """Tells whether the other searches of a run have processes of their own."""
+    config = first.config
+    return config.searches > 1 and config.threads > 0 and first.processes.world == 1
+
+
 @contextmanager
 def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
     """Runs the other searches of a run in processes of their own, beside the `with` block.
@@ -72,7 +85,7 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
         Whether they run.
     """
     config = first.config
-    begins = config.searches > 1 and config.threads > 0 and first.processes.world == 1
+    begins = runs_beside(first)
     started = []
     path = os.pathsep.join(map(os.path.abspath, sys.path))  # it imports what this process does
     try:

@@ -1,18 +1,21 @@
 """The finalists of a run: cells of all its searches' distributions, scored by all its supernets."""
 
 import random
-import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from cells.sampling import random_cell
+from nas.cell_search.config import SearchConfig
 from nas.cell_search.searcher import Searcher
 from nas.data.augmentation import shrink
 from nas.data.batches import draw_part
+from nas.runtime.processes import num_cpus
+from nas.runtime.progress import progress
 from nas.runtime.streams import stream
 from nas.selection import naswot
 from nas.selection.finalists import (
@@ -27,6 +30,8 @@ from nas.selection.finalists import (
     networks,
 )
 
+SAMPLE = 32
+"""Networks whose scores tell what those of all will take."""
 PIECE = 16
 """Networks that are scored between two looks at the progress bar, and at Ctrl-C."""
 
@@ -40,9 +45,7 @@ def score_finalists(searches: Sequence[Searcher]) -> Finalists:
     """
     first = searches[0]
     config, front = first.config, first.front()
-    space, count, costs_of = front.space, config.finalists, front.costs_of
-    generator = stream(config.seed, "finalists", 0)
-    draws = random.Random(generator.initial_seed())
+    space = front.space
 
     def scored(cells: Tensor, log_q: Tensor | None = None) -> Finalists:
         """Scores each network once, however many of the cells it is."""
@@ -56,23 +59,67 @@ def score_finalists(searches: Sequence[Searcher]) -> Finalists:
         naswot_of_each = naswot_scores(first, each)
         return Finalists(cells, nll.cpu()[number], total[number], naswot_of_each[number])
 
+    if config.finalist_source == "evolved":
+        draws = random.Random(_generator(config).initial_seed())
+        return evolve(space, config.finalists, front.costs_of, scored, config.naswot, draws)
+    return scored(*_drawn(searches))
+
+
+def _generator(config: SearchConfig) -> torch.Generator:
+    return stream(config.seed, "finalists", 0)
+
+
+def _drawn(searches: Sequence[Searcher]) -> tuple[Tensor, Tensor | None]:
+    """Draws cells (n, edges), and their log-probabilities (n,) unless all of them are random."""
+    first = searches[0]
+    config, front = first.config, first.front()
+    space, count, costs_of = front.space, config.finalists, front.costs_of
+    generator = _generator(config)
+    draws = random.Random(generator.initial_seed())
+
     def with_live(cells: Tensor) -> Tensor:
         """Adds to cells those without dead edges: none is chosen with an idle operation."""
         return torch.cat([cells, networks(space, cells)[0]]).unique(dim=0)
 
-    if config.finalist_source == "evolved":
-        return evolve(space, count, costs_of, scored, config.naswot, draws)
     if config.finalist_source == "random":
-        return scored(with_live(draw_uniform(space, count, costs_of, draws)))
+        return with_live(draw_uniform(space, count, costs_of, draws)), None
     lams, rule = front.lam_range.grid(LAMS), config.discretise
     log_probs = torch.cat([search.front().log_probs(lams) for search in searches])
     if config.finalist_source == "drawn":
         cells = with_live(draw(space, log_probs, rule, count, costs_of, generator))
-        return scored(cells, mixture(log_probs, cells))
+        return cells, mixture(log_probs, cells)
     half = count // 2
     drawn = draw(space, log_probs, rule, count - half, costs_of, generator)
     cells = with_live(torch.cat([drawn, draw_uniform(space, half, costs_of, draws)]))
-    return scored(cells, half_uniform(log_probs, cells))
+    return cells, half_uniform(log_probs, cells)
+
+
+def finalist_seconds(first: Searcher) -> float:
+    """Returns what `score_finalists` will take: the draws, and a sample of the scores."""
+    config, begun = first.config, time.perf_counter()
+    if config.finalist_source == "evolved":
+        draws = random.Random(0)
+        cells = torch.tensor([random_cell(first.front().space, draws) for _ in range(SAMPLE)])
+        count = config.finalists
+    else:
+        cells = networks(first.front().space, _drawn([first])[0])[0]
+        count = len(cells)
+        cells = cells[:: -(-count // SAMPLE)]
+    drawn, taken = time.perf_counter() - begun, list[float]()
+    for piece in cells.split(1 if config.finalist_source == "evolved" else PIECE):
+        begun = time.perf_counter()
+        _likelihoods([first], piece)
+        scored = time.perf_counter() - begun
+        naswot_scores(first, piece)
+        taken.append(searches_at_once(config) * scored + time.perf_counter() - begun - scored)
+    return drawn + sum(taken) * count / len(cells)
+
+
+def searches_at_once(config: SearchConfig) -> float:
+    """By how much longer all searches of a run take than one, in a single process."""
+    if config.threads == 0:
+        return config.searches
+    return max(1.0, config.searches * config.threads / num_cpus())
 
 
 def _likelihoods(searches: Sequence[Searcher], cells: Tensor) -> Tensor:
@@ -83,12 +130,8 @@ def _likelihoods(searches: Sequence[Searcher], cells: Tensor) -> Tensor:
     first = searches[0]
     beside = first.config.threads > 0 and first.processes.device.type == "cpu"
     pieces = cells.split(PIECE)
-    bar = tqdm(
-        total=len(cells),
-        unit="network",
-        disable=len(pieces) == 1 or not first.processes.is_main,
-        mininterval=0.2 if sys.stderr.isatty() else 20,
-    )
+    shown = len(pieces) > 1 and first.processes.is_main
+    bar = progress(len(cells), "network", shown=shown)
 
     def score(search: Searcher, piece: Tensor) -> Tensor:
         return search.problem.likelihoods(piece, IMAGES)

@@ -29,7 +29,7 @@ def read_run(folder: Path) -> tuple[SearchConfig, dict[str, Any]]:
     if values.get("space") == MLP:
         raise InputError(f"{folder} is a search in the space {MLP}: it has no cells")
     config = config_from_dict(values)
-    return config, read_state(folder, config, config_from_dict, STATE_KEYS, check_state)
+    return read_state(folder, config, config_from_dict, STATE_KEYS, check_state)
 
 
 def check_state(state: dict[str, Any], config: SearchConfig) -> None:
@@ -56,6 +56,7 @@ def check_state(state: dict[str, Any], config: SearchConfig) -> None:
             form.optimizer(state[name], name)
     form.whole(state.get("step", 0), "step", 0, 1 << 62)
     form.averages(state.get("averages", {}))
+    form.deadline(state.get("deadline"))
     form.texts(state.get("fingerprint", {}), "fingerprint")
     memory = state.get("memory", [])
     if type(memory) is not list:

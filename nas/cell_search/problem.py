@@ -134,6 +134,11 @@ class Problem:
         supernet.to(memory_format=torch.channels_last)
         return supernet
 
+    def change_course(self, config: SearchConfig) -> None:
+        """Goes on with settings of another length."""
+        self.config, self.schedule = config, Schedule(config, self.steps_per_epoch)
+        self.total_steps = self.schedule.total_steps
+
     def look_up(self) -> None:
         """Lists the parameters once: a supernet has thousands of modules to walk through."""
         self.weights = tuple(self.supernet.parameters())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from nas.architecture.relaxations import SCHEDULES
 from nas.cell_search.config import SearchConfig
 from nas.optim.rates import cosine
+from nas.runtime.settings import total_steps
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,12 @@ class Schedule:
     @property
     def total_steps(self) -> int:
         """Counts the steps of the whole search."""
-        return self.config.epochs * self.steps_per_epoch
+        return total_steps(self.config, self.steps_per_epoch)
 
     @property
     def warmup_steps(self) -> int:
         """Counts the steps at the start in which the architecture rests."""
-        return self.config.warmup_epochs * self.steps_per_epoch
+        return min(self.total_steps, self.config.warmup_epochs * self.steps_per_epoch)
 
     def since_warmup(self, step: int) -> float:
         """Returns the share in [0, 1] of the steps after the warm-up that are over."""
@@ -33,6 +34,11 @@ class Schedule:
         """Returns the number of the stage of candidates and channels that a step is in."""
         stages = len(self.config.keep_ops) + 1
         return min(int(self.since_warmup(step) * stages), stages - 1)
+
+    def stage_starts(self) -> tuple[int, ...]:
+        """Returns the first step of each stage."""
+        stages, after = len(self.config.keep_ops) + 1, self.total_steps - self.warmup_steps
+        return tuple(self.warmup_steps + -(-k * after // stages) for k in range(stages))
 
     def partial(self, stage: int) -> int:
         """Returns k of a stage: 1/k of the channels go through the operations."""

@@ -102,7 +102,7 @@ class Searcher(Search):
     def advance(self) -> None:
         """Takes one step, and before it enters a stage of fewer candidates if one begins."""
         stage = self.problem.schedule.stage(self.step)
-        if stage != self.stage:
+        if stage > self.stage:  # a run that is made longer does not go back
             log_probs = self.front().log_probs(self.problem.lam_range.grid(self.config.grid))
             self.check_finite(log_probs.exp().sum(), ())
             count = self.config.keep_ops[stage - 1]
@@ -180,6 +180,17 @@ class Searcher(Search):
             self.constraint.enforce(val.unit_lams, self.problem.schedule.since_warmup(self.step))
         self.note("val", found.terms)
         return found.weights
+
+    def change_course(self, config: SearchConfig) -> None:
+        """See `Training`; the schedules follow."""
+        super().change_course(config)
+        self.problem.change_course(config)
+        self.estimator.config = config
+        self.finalists = None  # they are those of the end
+
+    def phases(self) -> tuple[int, ...]:
+        """See `Training`: the warm-up, and the stages of candidates and channels."""
+        return (0, *self.problem.schedule.stage_starts())
 
     # ---------------------------------------------------------------- records
 

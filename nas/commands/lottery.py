@@ -13,7 +13,7 @@ from nas.runtime.commandline import called, parse, take
 from nas.runtime.files import CONFIG, make_folder, read_config, write_csv
 from nas.runtime.manifest import note_resume, write_manifest
 from nas.runtime.owner import owning
-from nas.runtime.processes import start_processes, stop_processes
+from nas.runtime.processes import require_threads, start_processes, stop_processes
 from nas.runtime.settings import require_same
 from nas.runtime.signals import Stopped
 from nas.weight_search.lottery import LotteryConfig, lottery
@@ -32,6 +32,8 @@ def command(args: Sequence[str]) -> None:
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder} exists and is no lottery: choose another --out")
         require_same(config.to_dict(), read_config(folder / CONFIG), folder / CONFIG)
+    else:
+        require_threads(config.threads)
     if config.threads:
         torch.set_num_threads(config.threads)
     processes = start_processes(config.device)

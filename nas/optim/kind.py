@@ -35,6 +35,21 @@ class SearchKind:
     """
     complete: Callable[[Any, Path, bool], None]
     """Runs a search to its end and reports it in its folder, given whether it was resumed."""
+    describe: Callable[[Any], str]
+    """Says in a line what data a search is about."""
+    rough_bytes: Callable[[Any], int]
+    """Bytes that a step of a search does not exceed, from its sizes alone."""
+    trial: Callable[[Any, int], Search]
+    """Builds a search like one that there is, on its data, with another batch size."""
+    after: Callable[[Any, Path], dict[str, float]]
+    """Seconds of what `complete` does after the last step, by name, from samples of it.
+
+    Given a folder for a while, in which it leaves as large a report as the run will have.
+    """
+    epoch_ends: Callable[[Any, Path], None] = lambda search, folder: None
+    """What else a search does at the end of an epoch, given the run's folder."""
+    side_by_side: Callable[[Any], tuple[float, int]] = lambda search: (1.0, 1)
+    """By how much longer all searches of a run take than one, and in how many processes."""
     with_method: Callable[[Any, str, Sequence[str], str], Any] | None = None
     """Reads a command line, and a method's name, over default settings; None without methods.
 

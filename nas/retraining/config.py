@@ -18,6 +18,7 @@ from nas.runtime.settings import (
     BelowOne,
     Count,
     DeviceConfig,
+    LogConfig,
     Natural,
     NotNegative,
     OneOf,
@@ -70,6 +71,8 @@ class TrainingConfig(Settings):
 
     epochs: Count = 100
     """Passes over the training part."""
+    steps: Annotated[int | None, at_least(1)] = None
+    """Steps after which it ends, if that is before the end of the last epoch; `--time` sets it."""
     batch_size: Count = 128
     """Images per step, over all processes."""
     lr: Positive = 0.1
@@ -109,7 +112,13 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainConfig(
-    TrainedConfig, SizeConfig, Augmentation, ClassesConfig, TrainingConfig, DeviceConfig
+    TrainedConfig,
+    SizeConfig,
+    Augmentation,
+    ClassesConfig,
+    TrainingConfig,
+    DeviceConfig,
+    LogConfig,
 ):
     """One retraining: what is trained, on what and how."""
 

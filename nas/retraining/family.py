@@ -3,6 +3,7 @@
 python -m nas family runs/x --cells 3 --seeds 0 1 2
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,17 @@ from nas.reports.report import read_rows
 from nas.reports.retrained import MEAN, RETRAINED, STD, points, read_retrained
 from nas.retraining.config import RetrainConfig, choose_preset, fine_tuning, read_retraining
 from nas.retraining.job import Job
+from nas.retraining.plan import fitted
 from nas.retraining.run import retrain_each
 from nas.runtime.commandline import called, options, parse, take
+from nas.runtime.course import TimeLimit, with_course
 from nas.runtime.files import read_config, write_csv
 from nas.runtime.jobs import JobsConfig, Work, launch
 from nas.runtime.settings import FREE
 from nas.runtime.signals import Stopped
+
+PICTURES = 2
+"""What the picture and the page of each cell take, in drawings of the picture."""
 
 
 def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[str, Any]]:
@@ -43,13 +49,16 @@ def spread(rows: Sequence[dict[str, Any]], cost: str, count: int) -> list[dict[s
     return [members[i * (len(members) - 1) // last] for i in range(count)]
 
 
-def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | None:
+def retraining(
+    run: Path, row: dict[str, Any], args: Sequence[str], *, any_length: bool = False
+) -> Job | None:
     """The retraining of one cell into `retrained/`, gone on with if it has begun.
 
     Args:
         run: folder of the search.
         row: of its `front.csv`.
         args: options of `retrain.py`.
+        any_length: whether it may have begun with any epochs.
 
     Returns:
         None if there is a result.
@@ -67,7 +76,8 @@ def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | Non
     if not folder.exists():
         return Job(config, folder)
     former = read_retraining(folder)
-    require_asked(located(former), located(config), folder)
+    same = with_course(config, former) if any_length else config
+    require_asked(located(former), located(same), folder)
     if (folder / "result.json").is_file():
         return None
     free = {name: getattr(config, name) for name in FREE}
@@ -77,6 +87,12 @@ def retraining(run: Path, row: dict[str, Any], args: Sequence[str]) -> Job | Non
 def retrained_folder(run: Path, row: dict[str, Any]) -> Path:
     """Where a row of `front.csv` is retrained."""
     return run / "retrained" / Path(row["file"]).stem
+
+
+def begun_configs(run: Path, rows: Sequence[dict[str, Any]]) -> list[RetrainConfig]:
+    """Returns the settings of the rows' retrainings that have begun, or are done."""
+    folders = [retrained_folder(run, row) for row in rows]
+    return [read_retraining(folder) for folder in folders if folder.exists()]
 
 
 def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> None:
@@ -94,6 +110,24 @@ def require_asked(former: RetrainConfig, asked: RetrainConfig, folder: Path) -> 
             )
 
 
+def family_jobs(
+    run: Path, count: int, args: Sequence[str], *, any_length: bool = False
+) -> list[Job]:
+    """Lists the retrainings of cells of a front that are not done; see `retrain_family`.
+
+    Args:
+        any_length: whether those that have begun may have any epochs.
+    """
+    rows, cost = read_rows(run), read_run(run)[0].costs[0]
+    chosen = spread(rows, cost, count)
+    jobs = []
+    for number, row in enumerate(chosen, start=1):
+        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
+        job = retraining(run, row, args, any_length=any_length)
+        jobs += [job] if job else []
+    return jobs
+
+
 def retrain_family(
     run: Path,
     count: int,
@@ -101,6 +135,7 @@ def retrain_family(
     *,
     at_once: int = 1,
     jobs: JobsConfig | None = None,
+    limit: TimeLimit | None = None,
 ) -> list[dict[str, Any]]:
     """Retrains cells of a front; writes `retrained.csv`, draws them into its picture and page.
 
@@ -112,6 +147,8 @@ def retrain_family(
         args: options of `retrain.py`.
         at_once: networks that a GPU trains side by side, >= 1.
         jobs: how they run as jobs, if they do.
+        limit: the time for all cells, to which the epochs are fitted, alike for all; where one has
+            begun already, the others have its epochs.
 
     Returns:
         The rows of `retrained.csv`.
@@ -125,13 +162,16 @@ def retrain_family(
     costs, cells = config.costs, read_chance(run)
     cost = costs[0]
     chosen = spread(rows, cost, count)
-    left = []
-    for number, row in enumerate(chosen, start=1):
-        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
-        job = retraining(run, row, args)
-        left += [job] if job else []
+    limited = limit is not None and limit.seconds is not None
+    left = family_jobs(run, count, args, any_length=limited)
+    began = time.monotonic()
     with draft_of(run / "rehearsal") as scratch:
         draw_front(rows, scratch / "front.svg", costs, chance=cells)
+    drawn = time.monotonic() - began
+    if limit is not None and limit.seconds is not None:
+        drawing = PICTURES * drawn * (len(left) + 1)
+        former = begun_configs(run, chosen)
+        left = fitted(left, limit.seconds, limit.begun - drawing, former)
 
     def report() -> list[dict[str, Any]]:
         results = finished(run, chosen)

@@ -22,6 +22,7 @@ from cells.strict_json import typed
 from nas.cell_search.folder import read_run
 from nas.data.config import ACCURACY, BALANCED_ACCURACY
 from nas.data.datasets import ImageData, load_data
+from nas.data.image_task import ImageTask
 from nas.data.pixels import STRETCH
 from nas.data.source import is_named, locate, located
 from nas.export.safetensors import save_network
@@ -36,9 +37,10 @@ from nas.runtime.fingerprint import require_same_data
 from nas.runtime.manifest import is_exact, note_resume, write_manifest
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.owner import owning
-from nas.runtime.processes import Processes, describe_machine
+from nas.runtime.processes import Processes, describe_machine, require_threads
 from nas.runtime.settings import read_settings, require_same
 from nas.runtime.signals import StopSignal
+from nas.runtime.tensorboard import FOLDER, board, require_board
 
 CONFUSION = "confusion.csv"
 
@@ -84,6 +86,7 @@ class Retraining:
             held: gets the ownership of the folder.
         """
         config, folder = job.config, job.folder
+        require_board(config.tensorboard)
         if job.resume:
             assert folder is not None
             held.enter_context(owning(folder))
@@ -96,6 +99,8 @@ class Retraining:
         else:
             genotype = job.genotype or read_genotype(config.genotype)
             config = _resolve(config, genotype, processes, data)
+        if not job.resume:
+            require_threads(config.threads)
         if not job.resume and folder is not None:
             exact = folder
             processes.in_main(lambda: refuse_existing(exact))  # before any work is done
@@ -142,7 +147,9 @@ class Retraining:
                 self.folder = self._begin(trainer)
                 self._held.enter_context(owning(self.folder))
             assert self.folder is not None
-            log = MetricsLog(self.folder / "metrics.jsonl")
+            events = self.folder / FOLDER / f"seed-{seed}"
+            events_of = board(main and config.tensorboard, events, trainer.step)
+            log = MetricsLog(self.folder / "metrics.jsonl", events_of)
             if main and trainer.step < trainer.total_steps:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
             path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
@@ -170,6 +177,20 @@ class Retraining:
         return self._processes.told_by_main(
             lambda: make_folder(path, exact=exact, config=settings, fill=fill)
         )
+
+    def rough_bytes(self, count: int) -> int:
+        """Bytes that a step of some networks side by side does not exceed, from sizes alone."""
+        config = self._config
+        assert config.data is not None and config.channels is not None
+        assert config.num_cells is not None and config.stem_stride is not None
+        sizes = config.channels, config.num_cells, config.stem_stride
+        task = ImageTask.of(self._data, self._genotype.space, *sizes)
+        return count * task.skeleton.rough_bytes(config.batch_size) // self._processes.world
+
+    def trial(self) -> tuple[Trainer, ImageData]:
+        """Makes the network of the first seed, to be tried, and tells the data."""
+        parts = self._genotype, self._data, self._processes, self._config.seeds[0]
+        return Trainer(self._config, *parts), self._data
 
     def attempt(self, count: int) -> None:
         """Takes a step with some networks side by side, of which nothing is kept."""
@@ -285,6 +306,7 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
         form.weights(state["network"], "network")
         form.optimizer(state["optimizer"], "optimizer")
         form.averages(state["averages"])
+        form.deadline(state.get("deadline"))
         form.texts(state.get("fingerprint", {}), "fingerprint")
     return state
 

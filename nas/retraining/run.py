@@ -12,7 +12,10 @@ from nas.data.datasets import ImageData
 from nas.retraining.card import GENOTYPE
 from nas.retraining.config import RetrainConfig
 from nas.retraining.job import Job, Retraining
+from nas.retraining.plan import fitted
 from nas.runtime import loop
+from nas.runtime.course import TimeLimit
+from nas.runtime.footprint import require_memory
 from nas.runtime.memory import advising
 from nas.runtime.processes import start_processes, stop_processes
 from nas.runtime.signals import StopSignal
@@ -25,6 +28,7 @@ def retrain(
     resume: bool = False,
     at_once: int = 1,
     timeout: float | None = None,
+    limit: TimeLimit | None = None,
 ) -> dict[str, Any] | None:
     """Trains one network per seed, tests each once, and writes the run folder.
 
@@ -33,6 +37,7 @@ def retrain(
         resume: whether to go on with the run in `folder`.
         at_once: seeds that are trained in turns, see `retrain_each`.
         timeout: seconds to wait for another process, see `start_processes`.
+        limit: the time for all of it, to which a new run's epochs are fitted.
 
     Returns:
         What is in result.json; None in all processes but the main one.
@@ -44,6 +49,8 @@ def retrain(
         Parted: if another process has ended, does not answer, or is out of step.
     """
     jobs = [Job(config, folder, resume)]
+    if limit is not None and limit.seconds is not None:
+        jobs = fitted(jobs, limit.seconds, limit.begun)
     ((_, result),) = retrain_each(jobs, at_once=at_once, timeout=timeout)
     return result
 
@@ -71,19 +78,20 @@ def retrain_each(
     if not jobs:
         return
     largest = jobs[0]
-
-    def attempt(batch_size: int) -> None:
-        config = replace(largest.config, batch_size=batch_size)
-        if largest.resume and largest.folder:
-            config = replace(config, genotype=str(largest.folder / GENOTYPE))
-        with ExitStack() as held:
-            processes = start_processes(config.device)
-            Retraining(Job(config), processes, {}, held).attempt(at_once)
-
+    attempt = partial(_attempt, largest, at_once)
     done = _retrain_each(jobs, at_once, timeout)
     following = partial(next, done, None)
     while found := advising(following, largest.config.batch_size, attempt):
         yield found
+
+
+def _attempt(job: Job, at_once: int, batch_size: int) -> None:
+    """Takes a step of a job's networks with another batch size, of which nothing is kept."""
+    config = replace(job.config, batch_size=batch_size)
+    if job.resume and job.folder:
+        config = replace(config, genotype=str(job.folder / GENOTYPE))
+    with ExitStack() as held:
+        Retraining(Job(config), start_processes(config.device), {}, held).attempt(at_once)
 
 
 def _retrain_each(
@@ -96,6 +104,14 @@ def _retrain_each(
     retrainings: list[Retraining] = []
     try:
         retrainings.extend(Retraining(job, processes, data, held) for job in jobs)
+        if processes.world == 1:
+            side_by_side = min(at_once, len(jobs[0].config.seeds))
+            require_memory(
+                retrainings[0].rough_bytes(side_by_side),
+                partial(_attempt, jobs[0], side_by_side),
+                jobs[0].config.batch_size,
+                processes.device,
+            )
         with StopSignal() as stop:
             waiting = (
                 ((retraining, trainer), steps)

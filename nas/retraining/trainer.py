@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network, inherit
+from nas.data.batches import Split
 from nas.data.datasets import ImageData
 from nas.data.image_task import ImageTask
 from nas.optim.rates import cosine
@@ -24,6 +25,7 @@ from nas.runtime.cuda_graph import CudaGraphStep
 from nas.runtime.loop import Training
 from nas.runtime.metrics import accuracy
 from nas.runtime.processes import Processes, has_bfloat16
+from nas.runtime.settings import total_steps
 from nas.runtime.streams import stream
 
 EAGER_STEPS = 3
@@ -95,7 +97,8 @@ class Trainer(Training):
             auxiliary=config.auxiliary_weight > 0,
         )
         per_epoch = self.batches.steps_per_epoch
-        super().__init__(config, processes, per_epoch, config.epochs * per_epoch, data.fingerprint)
+        length = total_steps(config, per_epoch)
+        super().__init__(config, processes, per_epoch, length, data.fingerprint)
         with _seeded(seed, "weights", 0):
             self.network = Network(
                 genotype, self.task.skeleton, auxiliary=config.auxiliary_weight > 0
@@ -145,7 +148,7 @@ class Trainer(Training):
     def lr(self) -> float:
         """Learning rate of the present step: a linear rise, then a cosine."""
         config, warmup = self.config, self.config.warmup_epochs * self.steps_per_epoch
-        if self.step < warmup:
+        if self.step < warmup or self.total_steps <= warmup:
             return config.lr * (self.step + 1) / warmup
         progress = (self.step - warmup) / (self.total_steps - warmup)
         return cosine(config.lr, config.lr_min, progress)
@@ -242,15 +245,19 @@ class Trainer(Training):
             "lr": self._taken_lr, "seconds": self.seconds,
         }  # fmt: skip
 
-    @torch.no_grad()
     def test(self) -> Tensor:
-        """Returns what the network takes the test images for, in evaluation mode; see `confusion`.
+        """Returns what the network takes the test images for; see `confusion`."""
+        return self.confusion(self.task.data.test)
+
+    @torch.no_grad()
+    def confusion(self, images: Split) -> Tensor:
+        """Returns what the network takes images for, in evaluation mode; see `confusion`.
 
         Returns:
             int64 (classes, classes).
         """
         self.network.eval()
-        batches = self.task.evaluation_batches(self.task.data.test, 256)
+        batches = self.task.evaluation_batches(images, 256)
         return torch.stack([confusion(self.network(x), y) for x, y in batches]).sum(dim=0)
 
     def state(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from cells.errors import InputError, unknown
+from nas.runtime.durations import read_duration
 from nas.runtime.files import describe
 from nas.runtime.memory import lacks_memory
 from nas.runtime.output import lasting_output
@@ -29,6 +30,8 @@ from nas.runtime.signals import Interrupted, Stopped, interruptible
 
 Kind = TypeVar("Kind", bound=Settings)
 
+BEGUN = time.monotonic()
+"""When the program started: this comes before what takes long to import."""
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -244,6 +247,42 @@ def take_timeout(args: list[str]) -> float | None:
     if not 1 <= seconds <= 86400:
         raise InputError(f"timeout must be from 1 to 86400 seconds, got {text!r}")
     return seconds
+
+
+def take_flag(args: list[str], name: str) -> bool:
+    """Removes `--name`, which has no value, from a command line and tells whether it was there.
+
+    Raises:
+        InputError: if it has a value.
+    """
+    for arg in args:
+        if arg.startswith(name + "="):
+            raise InputError(f"option {name} has no value: leave {arg.partition('=')[2]!r} out")
+    found = name in args
+    args[:] = [arg for arg in args if arg != name]
+    return found
+
+
+def print_plan(lines: Sequence[tuple[str, str]]) -> None:
+    """Prints what a dry run has found, as names and texts."""
+    for name, text in lines:
+        print(f"{name:<10} {text}")
+    print("nothing was written; times are of this machine as busy as it was just now")
+
+
+def take_time(args: list[str]) -> float | None:
+    """Removes `--time DURATION` from a command line and returns seconds; None where it is absent.
+
+    Raises:
+        InputError: if it is no duration, or the length is given as well.
+    """
+    text = take(args, "--time")
+    if text is None:
+        return None
+    for name in ("--epochs", "--steps"):
+        if any(arg == name or arg.startswith(name + "=") for arg in args):
+            raise InputError(f"--time sets the length: leave {name} out")
+    return read_duration(text, "time")
 
 
 _STOPPED = (

@@ -124,6 +124,19 @@ def room(values: dict[str, Tensor], least: int) -> None:
         )
 
 
+def deadline(value: Any) -> None:
+    """Refuses what no `Deadline` has left."""
+    if value is None:
+        return
+    names = {"limit", "spent", "after", "phases", "epoch", "share", "others"}
+    if mapping(value, "deadline").keys() != names or type(value["phases"]) is not list:
+        raise Misfit(f"a deadline has {', '.join(sorted(names))}")
+    for name in names - {"phases"}:
+        finite(value[name], name)
+    for seconds in value["phases"]:
+        finite(seconds, "phases")
+
+
 def averages(value: Any) -> None:
     """Refuses what are not `Average`s by name."""
     for name, average in mapping(value, "averages").items():

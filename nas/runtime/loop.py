@@ -4,24 +4,28 @@ What a step is, is told by a subclass of `Training`: a search, or the training o
 """
 
 import os
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-
-from tqdm import tqdm
 
 from cells.errors import InputError
 from cells.strict_json import show
 from nas.runtime import checkpoint
+from nas.runtime.course import Deadline, course_of
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.fingerprint import require_same_data
+from nas.runtime.manifest import note_course
 from nas.runtime.metrics import Average, MetricsLog
 from nas.runtime.processes import Processes
+from nas.runtime.progress import progress
+from nas.runtime.settings import total_steps
 from nas.runtime.signals import Stopped, StopSignal
+from nas.runtime.tensorboard import FOLDER, board
 
 Key = TypeVar("Key")
 
@@ -38,7 +42,10 @@ class Training(ABC):
         seconds: spent so far.
         averages: means of the present epoch, by name.
         fingerprint: of the data, see `nas.runtime.fingerprint`.
+        deadline: the time that the run is given, if any.
     """
+
+    deadline: Deadline | None = None
 
     look_every = 1
 
@@ -62,6 +69,14 @@ class Training(ABC):
 
     def look(self) -> None:  # noqa: B027, most have seen everything
         """Takes in the numbers of the steps since the last look; raises as `advance`."""
+
+    def change_course(self, config: Any) -> None:
+        """Goes on with settings of another length (`nas.runtime.course.COURSE`)."""
+        self.config, self.total_steps = config, total_steps(config, self.steps_per_epoch)
+
+    def phases(self) -> tuple[int, ...]:
+        """The first steps of the parts whose steps take different times, rising from 0."""
+        return (0,)
 
     @abstractmethod
     def row(self) -> dict[str, Any]:
@@ -93,6 +108,7 @@ class Training(ABC):
             "seconds": self.seconds,
             "averages": {name: vars(average) for name, average in self.averages.items()},
             "fingerprint": dict(self.fingerprint),
+            "deadline": self.deadline.state() if self.deadline else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -111,6 +127,8 @@ class Training(ABC):
             )
         self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         self.averages = {name: Average(**a) for name, a in state["averages"].items()}
+        if state.get("deadline") is not None:
+            self.deadline = Deadline.from_state(state["deadline"])
 
 
 def _real(path: str) -> str:
@@ -125,8 +143,10 @@ def run(
     epoch_ends: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains to the end in a folder of its own; see `steps`."""
-    log = MetricsLog(folder / "metrics.jsonl")
-    if training.processes.is_main:
+    main = training.processes.is_main
+    wanted = main and training.config.tensorboard
+    log = MetricsLog(folder / "metrics.jsonl", board(wanted, folder / FOLDER, training.step))
+    if main:
         log.keep(training.step)
     with StopSignal() as stop:
         for _ in steps(training, folder / CHECKPOINT, log, stop, name, epoch_ends=epoch_ends):
@@ -141,6 +161,7 @@ def steps(
     name: str = "",
     *,
     epoch_ends: Callable[[], None] = lambda: None,
+    shown: bool = True,
 ) -> Generator[None, None, None]:
     """Trains to the end; each step is taken when it is asked for.
 
@@ -151,6 +172,7 @@ def steps(
         name: of the training, for who watches it.
         epoch_ends: called in the main process when the row of an epoch is in the log, before the
             checkpoint is written.
+        shown: whether there is progress to watch.
 
     Raises:
         InputError: if the loss is not finite any more.
@@ -159,18 +181,18 @@ def steps(
     main = training.processes.is_main
     if main and not checkpoint.exists(path):
         checkpoint.save(path, training.state())
-    bar = tqdm(
-        total=training.total_steps, initial=training.step, unit="step", desc=name or None,
-        disable=not main, mininterval=0.2 if sys.stderr.isatty() else 20,
-    )  # fmt: skip
+    bar = progress(
+        training.total_steps, "step", done=training.step, name=name, shown=main and shown
+    )
     asked = stop.asked_to_save
     said_every = max(1, training.steps_per_epoch // 10)
-    with bar:
-        start = time.perf_counter()
+    with bar, closing(log):
+        start, changed = time.perf_counter(), False
         while training.step < training.total_steps:
             training.advance()
             bar.update()
-            epoch_over = training.step % training.steps_per_epoch == 0
+            over = training.step >= training.total_steps
+            epoch_over = over or training.step % training.steps_per_epoch == 0
             if epoch_over or training.step % training.look_every == 0:
                 training.look()
                 stopped = training.processes.any_process(stop.received is not None, training.step)
@@ -183,13 +205,36 @@ def steps(
                     if main:
                         log.append(row)
                         epoch_ends()
+                    changed = refit(training)
+                    bar.total = training.total_steps
                 if main and (epoch_over or stopped or stop.asked_to_save > asked):
                     asked = stop.asked_to_save
                     checkpoint.save(path, training.state())
+                    if epoch_over and changed:  # what is in force, the checkpoint tells
+                        where = f"step {training.step}"
+                        note_course(path.parent, where, training.config, "to end in time")
                 if stopped:
                     at = f"step {training.step}" + (f" of {name}" if name else "")
                     raise Stopped(stop.received or 15, at, f"--resume {path.parent}")
             yield
+
+
+def refit(training: Training) -> bool:
+    """Gives a training that has a deadline the length that ends in time; the first process decides.
+
+    Returns:
+        Whether it has changed.
+    """
+    if training.deadline is None or training.step >= training.total_steps:
+        return False
+    former, deadline = training.config, training.deadline
+
+    def decide() -> dict[str, Any] | None:
+        return course_of(training.config) if deadline.fit(training) else None
+
+    course = training.processes.told_by_main(decide)
+    training.change_course(former if course is None else replace(former, **course))
+    return course is not None
 
 
 def drive(

@@ -18,7 +18,8 @@ import torchvision
 
 from cells.errors import InputError
 from cells.strict_json import show
-from nas.runtime.files import read_config, write_json
+from nas.runtime.course import course_of
+from nas.runtime.files import CONFIG, read_config, write_json
 from nas.runtime.processes import Processes, describe_machine
 
 MANIFEST = "manifest.json"
@@ -100,6 +101,24 @@ def note_resume(folder: Path, where: str, processes: Processes) -> None:
         values["surroundings"].append({"from": where, **now})
         write_json(path, values)
         print(f"not exact from {where} on: {'; '.join(differs)}", flush=True)
+
+
+def note_course(folder: Path, where: str, config: Any, why: str) -> None:
+    """Notes that the length of a run changes, which is then not that of a run from the beginning.
+
+    Args:
+        where: how far it has come, e.g. "step 70".
+        config: the settings from there on, with `to_dict`; config.json has them, too.
+        why: what has changed it.
+    """
+    path = folder / MANIFEST
+    values = read_config(path) if path.exists() else {}
+    values["exact"] = False
+    courses = values.get("courses")
+    former = courses if type(courses) is list else []
+    values["courses"] = [*former, {"from": where, "why": why, **course_of(config)}]
+    write_json(path, values)
+    write_json(folder / CONFIG, config.to_dict())
 
 
 def is_exact(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cells.errors import InputError
 from cells.input_files import MIB, read_regular
 from cells.output_files import naming, write_atomically
+from nas.runtime.tensorboard import Board
 
 MAX_BYTES = 1024 * MIB
 """Of a record."""
@@ -22,8 +23,12 @@ MAX_BYTES = 1024 * MIB
 class MetricsLog:
     """A file of JSON lines, one per logged step, that a killed run leaves readable."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, board: Board | None = None) -> None:
+        """
+        Args:
+            board: gets the rows, too.
+        """
+        self.path, self._board = path, board
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row; numbers that JSON lacks (NaN, ±∞) become null.
@@ -45,6 +50,14 @@ class MetricsLog:
             except BaseException:
                 file.truncate(size)  # no part of a row stays
                 raise
+
+        if self._board is not None:
+            self._board.append(row)
+
+    def close(self) -> None:
+        """Ends what the rows are written to besides."""
+        if self._board is not None:
+            self._board.close()
 
     def keep(self, last_step: int, seed: int | None = None) -> None:
         """Drops what was logged after a step, when a run resumes from there.

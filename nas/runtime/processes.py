@@ -229,6 +229,25 @@ def _find_device(name: str, asked: str) -> torch.device:
     return device
 
 
+def num_cpus() -> int:
+    """Counts the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def require_threads(count: int) -> None:
+    """Refuses more threads than there are CPUs for this process, on which they would only wait.
+
+    Raises:
+        InputError: naming how many there are.
+    """
+    if count > num_cpus():
+        raise InputError(
+            f"threads must be at most {num_cpus()}, as many CPUs as there are here, got {count}"
+        )
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Tells whether a device computes in bfloat16 itself: a GPU, a CPU with AVX512-BF16 or AMX.
 

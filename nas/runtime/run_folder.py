@@ -6,6 +6,7 @@ from typing import Any
 
 from cells.errors import InputError
 from nas.runtime import checkpoint
+from nas.runtime.course import with_course
 from nas.runtime.files import CHECKPOINT, CONFIG, read_config
 from nas.runtime.form import from_checkpoint, plain
 from nas.runtime.settings import require_same
@@ -28,24 +29,28 @@ def read_state(
     read: Callable[[dict[str, Any]], Any],
     keys: Set[str],
     check: Callable[[dict[str, Any], Any], None],
-) -> dict[str, Any]:
+) -> tuple[Any, dict[str, Any]]:
     """Reads the checkpoint of a search from its folder.
 
     Args:
-        config: its settings, with `to_dict`.
+        config: its settings, with `to_dict`; those of its length are the checkpoint's own.
         read: rebuilds such settings from JSON values.
         keys: what the checkpoint holds, at least.
         check: given the state and the settings, refuses parts of another form with `Misfit`.
+
+    Returns:
+        The settings in force, and the checkpoint.
 
     Raises:
         InputError: if it is absent or damaged, or belongs to other settings.
     """
     path = folder / CHECKPOINT
     state = checkpoint.load(path)
+    config = with_course(config, _settings(state, read, keys, path))
     require_state(state, config, read, keys, folder)
     with from_checkpoint(path):
         check(state, config)
-    return state
+    return config, state
 
 
 def require_state(
@@ -61,8 +66,15 @@ def require_state(
         InputError: naming the first setting that differs.
     """
     path = folder / CHECKPOINT
+    require_same(config.to_dict(), _settings(state, read, keys, path).to_dict(), path)
+
+
+def _settings(
+    state: dict[str, Any], read: Callable[[dict[str, Any]], Any], keys: Set[str], path: Path
+) -> Any:
+    """Returns the settings in a checkpoint."""
     if not keys <= state.keys():
         raise InputError(f"{path} is not the checkpoint of a search")
     with from_checkpoint(path):
         found = plain(state["config"], "config")
-    require_same(config.to_dict(), read(found).to_dict(), path)
+    return read(found)

@@ -25,8 +25,8 @@ from typing import (
 from cells.errors import InputError, unknown
 from cells.strict_json import show
 
-FREE = ("device", "data_root")
-"""Settings that may change when a run goes on: they say where it runs, not what it does."""
+FREE = ("device", "data_root", "tensorboard")
+"""Settings that may change when a run goes on: where it runs and what else it notes."""
 
 
 class Range(NamedTuple):
@@ -122,6 +122,14 @@ class DeviceConfig(Settings):
     """Folder of the downloaded data sets; NAS_DATA in the environment sets another default."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogConfig(Settings):
+    """What is noted."""
+
+    tensorboard: bool = False
+    """Write event files for TensorBoard as well, into the run's folder tensorboard."""
+
+
 Kind = TypeVar("Kind", bound=Settings)
 
 _SORTS: dict[Any, str] = {
@@ -178,6 +186,12 @@ def _is(value: Any, sort: Any) -> bool:
         return type(value) is tuple and all(_is(item, get_args(sort)[0]) for item in value)
     # A float of JSON without a point is an integer here, a long one larger than any float.
     return type(value) is sort or (sort is float and type(value) is int and abs(value) < 2**1023)
+
+
+def total_steps(config: Any, per_epoch: int) -> int:
+    """Returns the steps of a training whose settings have `epochs` and `steps`."""
+    whole: int = config.epochs * per_epoch
+    return whole if config.steps is None else min(config.steps, whole)
 
 
 def require_same(wanted: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:

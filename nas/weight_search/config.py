@@ -12,6 +12,7 @@ from nas.hypernets.lambda_range import LambdaRange
 from nas.runtime.settings import (
     Count,
     DeviceConfig,
+    LogConfig,
     NotNegative,
     OneOf,
     Positive,
@@ -116,6 +117,8 @@ class WeightTrainingConfig(Settings):
 
     epochs: Count = 25
     """Passes over the training part."""
+    steps: Annotated[int | None, at_least(1)] = None
+    """Steps after which it ends, if that is before the end of the last epoch; `--time` sets it."""
     batch_size: Count = 512
     """Examples per step, over all processes."""
     w_lr: Positive = 0.005
@@ -140,6 +143,7 @@ class WeightConfig(
     KlPriceConfig,
     WeightTrainingConfig,
     DeviceConfig,
+    LogConfig,
 ):
     """Networks without cells whose weights' posterior follows λ, the price of its KL."""
 

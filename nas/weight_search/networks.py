@@ -232,6 +232,7 @@ def check_state(state: dict[str, Any], config: WeightConfig) -> None:
     form.weights(state.get("hypernet"), "hypernet")
     form.whole(state.get("step", 0), "step", 0, 1 << 62)
     form.averages(state.get("averages", {}))
+    form.deadline(state.get("deadline"))
     form.texts(state.get("fingerprint", {}), "fingerprint")
     if "w_optimizer" in state:
         form.optimizer(state["w_optimizer"], "w_optimizer")

@@ -14,6 +14,7 @@ from nas.data.examples import Task
 from nas.objective.terms import Terms
 from nas.optim.best_response import Descent, near
 from nas.runtime.processes import Processes
+from nas.runtime.settings import total_steps
 from nas.runtime.streams import stream
 from nas.weight_search.config import LOCAL, NONE, POINT, WeightConfig
 from nas.weight_search.evidence import mean_nll, negative_log_likelihood
@@ -66,7 +67,7 @@ class WeightProblem:
             self.train, config.batch_size, self.seeds, rank=processes.rank, world=processes.world
         )
         self.steps_per_epoch = self._batches.steps_per_epoch
-        self.total_steps = config.epochs * self.steps_per_epoch
+        self.total_steps = total_steps(config, self.steps_per_epoch)
         self.fingerprint = task.fingerprint
         # Of every run: λs that a network of its own has; none with a hypernetwork.
         self.own_lams = self.lam_range.grid(config.grid)[:, 0] if config.hypernet == NONE else None

@@ -1,6 +1,10 @@
 """The run of a search in the space `mlp`, and what it leaves: a table and a picture along λ."""
 
+import io
+import math
 import sys
+import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +123,40 @@ def begin(
     return WeightSearcher(config, processes, task, start=start, state=state)
 
 
+def describe_task(searcher: WeightSearcher) -> str:
+    """Says in a line what the examples are; see `SearchKind`."""
+    task = searcher.problem.task
+    held_out = "" if task.val is None else f", {len(task.val):,} held out"
+    what = "a regression" if task.regression else f"{task.outputs} classes"
+    shape = "×".join(map(str, task.input_shape))
+    return f"{len(task.train):,} examples train{held_out}, {len(task.test):,} test; {shape}, {what}"
+
+
+def rough_bytes(searcher: WeightSearcher) -> int:
+    """Bytes that a step does not exceed, as if 32 numbers were kept for each output and weight."""
+    config, problem = searcher.config, searcher.problem
+    lams = config.lams_per_step if problem.own_lams is None else len(problem.own_lams)
+    outputs = sum(math.prod(shape) for shape in problem.chain.output_shapes)
+    weights = sum(weight.numel() for weight in problem.weights)
+    inputs = math.prod(problem.task.input_shape)
+    examples = config.batch_size * config.runs * lams
+    return 4 * 32 * (examples * (inputs + outputs) + weights * (lams + 1))
+
+
+def trial(searcher: WeightSearcher, batch_size: int) -> WeightSearcher:
+    """Builds a search like another one, on its data; see `SearchKind`."""
+    config = replace(searcher.config, batch_size=batch_size)
+    return WeightSearcher(config, searcher.processes, searcher.problem.task)
+
+
+def after(searcher: WeightSearcher, folder: Path) -> dict[str, float]:
+    """Tells what the report will take, by writing one; see `SearchKind`."""
+    begun = time.perf_counter()
+    with redirect_stdout(io.StringIO()):
+        report(searcher, folder)
+    return {"report": time.perf_counter() - begun}
+
+
 def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
     """Runs a search to its end and reports it."""
     loop.run(searcher, folder)
@@ -181,5 +219,9 @@ KIND = SearchKind(
     check_state=check_state,
     begin=begin,
     rehearse=rehearse,
+    describe=describe_task,
+    rough_bytes=rough_bytes,
+    trial=trial,
+    after=after,
     complete=complete,
 )

@@ -114,7 +114,7 @@ OTHER = {
     },
     type(None): {
         "image_size": 28, "lam": (0.5,), "latency_file": "phone.csv", "arch_kl_end": 0.001,
-        "arch_lr_end": 0.0, "op_probs": (0.1, 0.2, 0.2, 0.4, 0.1),
+        "arch_lr_end": 0.0, "steps": 5, "op_probs": (0.1, 0.2, 0.2, 0.4, 0.1),
     },
 }  # fmt: skip
 

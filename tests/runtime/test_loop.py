@@ -24,7 +24,11 @@ class Doubling(Training):
 
     def __init__(self, folder: Path, look_every: int = 1) -> None:
         super().__init__(
-            SimpleNamespace(to_dict=dict), Processes(0, 1, torch.device("cpu")), 3, 9, {}
+            SimpleNamespace(to_dict=dict, tensorboard=False),
+            Processes(0, 1, torch.device("cpu")),
+            3,
+            9,
+            {},
         )
         self.look_every, self.value, self.unseen = look_every, 0, list[int]()
         if checkpoint.exists(folder / "checkpoint.pt"):

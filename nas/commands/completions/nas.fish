@@ -51,7 +51,7 @@ function _shtab_nas_using
 end
 
 set -g _shtab_nas_commands search ask draw report compare retrain family predict export generate prune tune lottery doctor completion
-set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --target --task --temperature --temperature-end --temperature-schedule --threads --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
+set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --steps --target --task --temperature --temperature-end --temperature-schedule --tensorboard --threads --time --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
 
 complete -c nas -e
 complete -c nas -f
@@ -109,6 +109,7 @@ complete -c nas -n '_shtab_nas_using search' -l score-lams -x -d 'λs for which 
 complete -c nas -n '_shtab_nas_using search' -l order -xka "first second exact" -d 'Hypergradient: first order, second order by finite differences, or exact second order'
 complete -c nas -n '_shtab_nas_using search' -l epsilon -x -d 'Distance by which the finite differences of the second order move the weights'
 complete -c nas -n '_shtab_nas_using search' -l hessian -x -d 'Log the largest eigenvalue of the validation loss'"'"'s Hessian in the architecture'"'"'s logits, and its residual'
+complete -c nas -n '_shtab_nas_using search' -l steps -x -d 'Steps after which it ends, if that is before the end of the last epoch; `--time` sets it'
 complete -c nas -n '_shtab_nas_using search' -l warmup-epochs -x -d 'Epochs at the start in which only the weights are trained, on cells of the prior'
 complete -c nas -n '_shtab_nas_using search' -l op-probs -x -d 'The prior: probabilities of the space'"'"'s operations, in its order; None makes all alike'
 complete -c nas -n '_shtab_nas_using search' -l trained-cells -xka "lambda prior" -d 'Cells that train the weights after the warm-up: lambda (those of the hypernetwork) or prior'
@@ -140,6 +141,7 @@ complete -c nas -n '_shtab_nas_using search' -l grid -x -d 'λs of the final tab
 complete -c nas -n '_shtab_nas_using search' -l eval-images -x -d 'Validation images on which each cell of the front is scored with the supernet'"'"'s weights'
 complete -c nas -n '_shtab_nas_using search' -l chance -x -d 'Random cells, evenly over the cost, that are scored as the front'"'"'s: they are the band in front.svg and tell whether the front is above chance'
 complete -c nas -n '_shtab_nas_using search' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
+complete -c nas -n '_shtab_nas_using search' -l tensorboard -x -d 'Write event files for TensorBoard as well, into the run'"'"'s folder tensorboard'
 complete -c nas -n '_shtab_nas_using search' -l layers -x -d 'conv32 (3×3 with 32 channels), pool (2×2 maximum) or a number of hidden units, in a row'
 complete -c nas -n '_shtab_nas_using search' -l runs -x -d 'Hypernetworks, with seeds seed, seed + 1, …, that are trained side by side'
 complete -c nas -n '_shtab_nas_using search' -l target -x -d 'Column of a CSV file that is predicted; the last if none is named'
@@ -154,6 +156,9 @@ complete -c nas -n '_shtab_nas_using search' -l config -xka "(__fish_complete_pa
 complete -c nas -n '_shtab_nas_using search' -l out -xka "(__fish_complete_path (commandline -ct))" -d out
 complete -c nas -n '_shtab_nas_using search' -l method -xka "darts darts-second snas gdas fbnet drnas fairdarts pc-darts sdarts-rs sdarts-adv rc-darts budgeted darts-cc hypernetworks random-search evolution gibbs" -d method
 complete -c nas -n '_shtab_nas_using search' -l timeout -x -d timeout
+complete -c nas -n '_shtab_nas_using search' -l time -x -d time
+complete -c nas -n '_shtab_nas_using search' -l dry-run -d dry_run
+complete -c nas -n '_shtab_nas_using search' -l quiet -d quiet
 complete -c nas -n '_shtab_nas_using search; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 darts-cc nasbench201 mlp mlp-digits mlp-cifar10" -d preset
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a ask -d 'list the front of a search, or ask it for a cell by λ or budget'
 complete -c nas -n '_shtab_nas_using ask' -s h -l help -d 'show this help message and exit'
@@ -197,6 +202,7 @@ complete -c nas -n '_shtab_nas_using retrain' -l flip -x -d 'Flip one image in t
 complete -c nas -n '_shtab_nas_using retrain' -l cutout -x -d 'Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)'
 complete -c nas -n '_shtab_nas_using retrain' -l class-weights -xka "none balanced" -d 'none, or balanced: the loss of an image counts the more, the rarer its class'
 complete -c nas -n '_shtab_nas_using retrain' -l metric -xka "accuracy balanced_accuracy" -d 'What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised'
+complete -c nas -n '_shtab_nas_using retrain' -l steps -x -d 'Steps after which it ends, if that is before the end of the last epoch; `--time` sets it'
 complete -c nas -n '_shtab_nas_using retrain' -l lr-min -x -d 'Learning rate at the end'
 complete -c nas -n '_shtab_nas_using retrain' -l warmup-epochs -x -d 'Epochs at the start in which the learning rate rises linearly'
 complete -c nas -n '_shtab_nas_using retrain' -l momentum -x -d Momentum
@@ -207,10 +213,14 @@ complete -c nas -n '_shtab_nas_using retrain' -l label-smoothing -x -d 'Share of
 complete -c nas -n '_shtab_nas_using retrain' -l precision -xka "auto float32 bfloat16" -d 'Arithmetic of training: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it'
 complete -c nas -n '_shtab_nas_using retrain' -l compile -x -d 'Compile the network with torch.compile: a slow start, then faster steps'
 complete -c nas -n '_shtab_nas_using retrain' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
+complete -c nas -n '_shtab_nas_using retrain' -l tensorboard -x -d 'Write event files for TensorBoard as well, into the run'"'"'s folder tensorboard'
 complete -c nas -n '_shtab_nas_using retrain' -l resume -xka "(__fish_complete_path (commandline -ct))" -d resume
 complete -c nas -n '_shtab_nas_using retrain' -l out -xka "(__fish_complete_path (commandline -ct))" -d out
 complete -c nas -n '_shtab_nas_using retrain' -l at-once -x -d at_once
 complete -c nas -n '_shtab_nas_using retrain' -l timeout -x -d timeout
+complete -c nas -n '_shtab_nas_using retrain' -l time -x -d time
+complete -c nas -n '_shtab_nas_using retrain' -l dry-run -d dry_run
+complete -c nas -n '_shtab_nas_using retrain' -l quiet -d quiet
 complete -c nas -n '_shtab_nas_using retrain; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 cifar100 default" -d preset
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a family -d 'retrain several cells of a front'
 complete -c nas -n '_shtab_nas_using family' -l genotype -xka "(__fish_complete_path (commandline -ct))" -d 'The cells: a JSON file, a DARTS text, a NAS-Bench-201 string, or a published name'
@@ -236,6 +246,7 @@ complete -c nas -n '_shtab_nas_using family' -l flip -x -d 'Flip one image in tw
 complete -c nas -n '_shtab_nas_using family' -l cutout -x -d 'Side in pixels of a square that is erased at random; 0 for none (arXiv:1708.04552)'
 complete -c nas -n '_shtab_nas_using family' -l class-weights -xka "none balanced" -d 'none, or balanced: the loss of an image counts the more, the rarer its class'
 complete -c nas -n '_shtab_nas_using family' -l metric -xka "accuracy balanced_accuracy" -d 'What networks are compared by: accuracy, or balanced_accuracy, the mean over classes of the share that is recognised'
+complete -c nas -n '_shtab_nas_using family' -l steps -x -d 'Steps after which it ends, if that is before the end of the last epoch; `--time` sets it'
 complete -c nas -n '_shtab_nas_using family' -l lr-min -x -d 'Learning rate at the end'
 complete -c nas -n '_shtab_nas_using family' -l warmup-epochs -x -d 'Epochs at the start in which the learning rate rises linearly'
 complete -c nas -n '_shtab_nas_using family' -l momentum -x -d Momentum
@@ -246,12 +257,16 @@ complete -c nas -n '_shtab_nas_using family' -l label-smoothing -x -d 'Share of 
 complete -c nas -n '_shtab_nas_using family' -l precision -xka "auto float32 bfloat16" -d 'Arithmetic of training: float32, bfloat16 (autocast), or auto: bfloat16 on GPUs with it'
 complete -c nas -n '_shtab_nas_using family' -l compile -x -d 'Compile the network with torch.compile: a slow start, then faster steps'
 complete -c nas -n '_shtab_nas_using family' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
+complete -c nas -n '_shtab_nas_using family' -l tensorboard -x -d 'Write event files for TensorBoard as well, into the run'"'"'s folder tensorboard'
 complete -c nas -n '_shtab_nas_using family' -l launcher -xka "local slurm" -d 'What runs the retrainings as jobs: local (processes here) or slurm; None runs them in this process, one after the other'
 complete -c nas -n '_shtab_nas_using family' -l jobs -x -d 'Jobs at once'
 complete -c nas -n '_shtab_nas_using family' -l job-time -x -d 'Minutes after which a job saves, is queued again and goes on'
 complete -c nas -n '_shtab_nas_using family' -l job-options -x -d 'Further ones of submitit, e.g'
 complete -c nas -n '_shtab_nas_using family' -l cells -x -d 'how many cells (default 3)'
 complete -c nas -n '_shtab_nas_using family' -l at-once -x -d 'networks that a GPU trains side by side (default 1)'
+complete -c nas -n '_shtab_nas_using family' -l time -x -d 'end in it, e.g'
+complete -c nas -n '_shtab_nas_using family' -l dry-run -d 'say what it would take, and write nothing'
+complete -c nas -n '_shtab_nas_using family' -l quiet -d 'print warnings and errors alone'
 complete -c nas -n '_shtab_nas_using family; and test $_shtab_nas_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'folder of a finished search'
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a predict -d 'classify images with a trained network'
 complete -c nas -n '_shtab_nas_using predict' -s h -l help -d 'show this help message and exit'
