@@ -143,7 +143,10 @@ def test_a_pinned_cell_is_compared(tab: Page, shown_run: Path) -> None:
     assert "same cell" in tab.run("document.getElementById('pinned').textContent")
     tab.press("End")
     document = json.loads(tab.run("document.getElementById('data').textContent"))
-    first, last = document["cells"][document["cellAt"][0]], document["cells"][document["cellAt"][-1]]
+    first, last = (
+        document["cells"][document["cellAt"][0]],
+        document["cells"][document["cellAt"][-1]],
+    )
     changed = [i for i, (a, b) in enumerate(zip(first, last, strict=True)) if a != b]
     assert tab.run("document.querySelectorAll('#pinned li').length") == len(changed) > 0
     tab.wait("location.hash === '#lam=10&pin=0.001'")
@@ -177,7 +180,13 @@ def test_tables_are_saved_as_they_are(tab: Page, shown_run: Path, tmp_path: Path
     tab.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
     tab.press("p")
     names = tab.run("[...document.querySelectorAll('.csv')].map((e) => e.title.slice(8))")
-    assert {*names} == {"changed-edges.csv", "cells.csv", "settings.csv", "switches.csv", "training.csv"}
+    assert {*names} == {
+        "changed-edges.csv",
+        "cells.csv",
+        "settings.csv",
+        "switches.csv",
+        "training.csv",
+    }
     tab.click("#table .csv")
     path = tmp_path / "cells.csv"
     for _ in range(500):
