@@ -614,7 +614,7 @@ def test_only_retrainings_are_gone_on_with(search: tuple[Path, Supernet], tmp_pa
         read_retraining(search[0])
     (tmp_path / "config.json").write_text('{"seeds": [0], "qqq": 1}')
     with pytest.raises(
-        InputError, match="unknown setting 'qqq': choose from device, threads, data_root"
+        InputError, match="unknown setting 'qqq': choose from tensorboard, device, threads"
     ):
         read_retraining(tmp_path)
 

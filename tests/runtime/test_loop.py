@@ -24,7 +24,7 @@ class Doubling(Training):
 
     def __init__(self, folder: Path, look_every: int = 1) -> None:
         super().__init__(
-            SimpleNamespace(to_dict=dict, tensorboard=False),
+            SimpleNamespace(to_dict=dict, data=None, tensorboard=False),
             Processes(0, 1, torch.device("cpu")),
             3,
             9,

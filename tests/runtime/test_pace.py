@@ -17,7 +17,7 @@ class Slow(Training):
 
     def __init__(self, per_epoch: int, epochs: int, warmup: int) -> None:
         alone = Processes(0, 1, torch.device("cpu"))
-        config = SimpleNamespace(to_dict=dict, tensorboard=False)
+        config = SimpleNamespace(to_dict=dict, data=None, tensorboard=False)
         super().__init__(config, alone, per_epoch, epochs * per_epoch, {})
         self.now, self.warmup = 0.0, warmup * per_epoch
 
