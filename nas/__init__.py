@@ -43,7 +43,8 @@ def search(config: "str | SearchConfig", out: str | Path | None = None, **settin
         genotype = front.at(0.3)
 
     Args:
-        config: a preset's name (`python -m nas search` lists them), or settings.
+        config: a preset's name (`python -m nas search` lists them), the path of images of one's
+            own, or settings.
         out: new run folder; by default a free name under runs/.
         settings: what to change, as in `python -m nas search digits --help`, with `_` for `-`.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.network import Network
 from cells.notation import read_genotype
@@ -19,7 +19,7 @@ from nas.reports.answer import best_within
 from nas.retraining.config import choose_preset, fine_tuning
 from nas.retraining.job import Job
 from nas.retraining.run import retrain_each
-from nas.run import ALL_PRESETS
+from nas.run import named
 from nas.run import search as run_search
 from nas.runtime.commandline import shorter_warmup
 from nas.runtime.run_folder import read_run_config
@@ -50,9 +50,7 @@ def search(config: str | SearchConfig, out: str | Path | None = None, **settings
         InputError: as `nas.run.search`, or for an unknown preset or setting.
     """
     if isinstance(config, str):
-        if config not in ALL_PRESETS:
-            raise unknown("preset", config, ALL_PRESETS)
-        name, preset = config, ALL_PRESETS[config]
+        name, preset = named(config)
         if not isinstance(preset, SearchConfig):
             raise InputError(
                 f"preset {config!r} generates weights, which have no front of cells: search with "

@@ -1,15 +1,17 @@
 """Starts, resumes and reads a search of any kind: the one place that knows the kinds."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cells.errors import InputError
+from cells.errors import InputError, unknown
 from cells.output_files import draft_of
 from nas.cell_search import run as cell_search
 from nas.cell_search.config import SearchConfig
+from nas.cell_search.presets import preset_for
 from nas.data.source import located
 from nas.optim.forecast import forecast
 from nas.optim.kind import SearchKind
@@ -38,6 +40,25 @@ AnyConfig = SearchConfig | WeightConfig
 ALL_PRESETS: dict[str, AnyConfig] = {
     name: config for kind in KINDS for name, config in kind.presets.items()
 }
+
+
+def named(what: str) -> tuple[str, AnyConfig]:
+    """Returns the settings that a name stands for: a preset, or images of one's own.
+
+    Args:
+        what: a preset's name, or the path of a file or folder that `--data` takes.
+
+    Returns:
+        What a run of it is called, and its settings.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if what in ALL_PRESETS:
+        return what, ALL_PRESETS[what]
+    if not os.path.exists(what):
+        raise unknown("preset, file or folder", what, ALL_PRESETS)
+    return Path(what).resolve().stem, preset_for(what)
 
 
 def kind_of(config: AnyConfig) -> SearchKind:

@@ -190,7 +190,7 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["digit"], "unknown preset 'digit': did you mean 'digits'?"),
+        (["digit"], "unknown preset, file or folder 'digit': did you mean 'digits'?"),
         (["--epochs", "3"], "a preset comes first: one of digits, mnist, fashion"),
         (["digits", "mnist"], "unrecognized arguments: mnist"),
         (["digits", "--epoch", "3"], "unknown option '--epoch': did you mean '--epochs'?"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import torch
 
 import nas
 from cells.errors import InputError
+from nas.cell_search.config import SearchConfig
+from nas.cell_search.presets import PRESETS
 from nas.retraining.config import read_retraining
+from nas.run import named
 from nas.runtime.files import read_config
 
 ROOT = Path(__file__).parent.parent
@@ -82,10 +86,22 @@ def test_a_cell_at_hand_and_its_file_are_trained_alike(run_folder: Path, tmp_pat
     assert (config.data, config.label_smoothing) == ("digits", 0.1)  # its preset's
 
 
+def test_a_path_is_a_search_on_images_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "pictures.npz").touch()
+    name, config = named(f"{tmp_path}/photos/")
+    assert name == "photos" and isinstance(config, SearchConfig)
+    assert (config.data, config.image_size) == (f"{tmp_path}/photos/", 32)
+    assert replace(config, data="cifar10", image_size=None) == PRESETS["images"]
+    name, config = named(str(tmp_path / "pictures.npz"))
+    assert name == "pictures" and config.image_size is None  # arrays have a size
+    assert named("digits") == ("digits", PRESETS["digits"])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nas.search("digit"), "unknown preset 'digit': did you mean 'digits'?"),
+        (lambda: nas.search("digit"), "unknown preset, file or folder 'digit': did you mean"),
         (lambda: nas.search("mlp"), "preset 'mlp' generates weights, which have no front of"),
         (lambda: nas.search("digits", epoch=3), "unknown setting 'epoch': did you mean 'epochs'"),
         (lambda: nas.search("digits", epochs="3"), "'epochs' must be an integer, got '3'"),

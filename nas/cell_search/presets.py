@@ -113,6 +113,38 @@ PRESETS: dict[str, SearchConfig] = {
 }
 
 
+# As `experiments.small_protocol` searches in the space of DARTS, with the finalists of nasbench201.
+# A quarter of the operations are skips and two in three convolutions, as there; as many edges are
+# absent as a node with two inputs leaves out.
+PRESETS["images"] = replace(
+    PRESETS["nasbench201"],
+    space="darts",
+    num_cells=3,
+    shrink=1,
+    epochs=50,
+    warmup_epochs=45,
+    arch_kl=0.02,
+    arch_kl_end=0.006,
+    finalists=500,
+    searches=1,
+    op_probs=(0.43, 0.04, 0.04, 0.14, 0.0875, 0.0875, 0.0875, 0.0875),
+    chance=100,
+)
+"""One's own images, of about 32×32 pixels."""
+SIDE = 32
+"""Pixels to which files of images are brought, if nothing else is asked for."""
+
+
+def preset_for(path: str) -> SearchConfig:
+    """Returns the preset `images` for a file or folder of one's own.
+
+    Args:
+        path: of something that exists, as `--data` takes it.
+    """
+    size = None if path.endswith(".npz") else SIDE
+    return replace(PRESETS["images"], data=path, image_size=size)
+
+
 CORNER: dict[str, Any] = {"hypernet": "constant", "lam": (1e-6,), "arch_kl": 0.0}
 """One architecture, whatever it costs."""
 

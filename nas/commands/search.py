@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cells.errors import InputError, unknown
+from cells.errors import InputError
 from nas.runtime.commandline import (
     BEGUN,
     called,
@@ -20,6 +20,7 @@ from nas.runtime.progress import quietable
 from nas.runtime.signals import held_back
 
 USAGE = """usage: {prog} PRESET [--option value …]    a new search
+       {prog} photos [--option value …]    one on your own images: preset images, --data photos
        {prog} --config runs/x/config.json    the same search once more
        {prog} --resume runs/x    go on with an interrupted search
 PRESET is one of {presets}; --out FOLDER names the run (default runs/PRESET).
@@ -54,6 +55,7 @@ def command(args: Sequence[str]) -> None:
             any_config,
             dry_run,
             kind_of,
+            named,
             read_any_run,
             require_same_run,
             search,
@@ -83,16 +85,13 @@ def command(args: Sequence[str]) -> None:
     if path is not None:
         name = Path(path).parent.name or "search"
         default: AnyConfig = any_config(read_config(Path(path)))
-    elif args and args[0] in ALL_PRESETS:
-        name = args.pop(0)
-        default = ALL_PRESETS[name]
     elif not args or args[0] in ("-h", "--help"):
         print(USAGE.format(prog=prog, presets=", ".join(ALL_PRESETS), methods=", ".join(METHODS)))
         return
     elif args[0].startswith("-"):
         raise InputError(f"a preset comes first: one of {', '.join(ALL_PRESETS)}, got {args[0]!r}")
     else:
-        raise unknown("preset", args[0], ALL_PRESETS)
+        name, default = named(args.pop(0))
     prog, with_method = f"{prog} {name}", kind_of(default).with_method
     if method is None:
         config = parse(type(default), default, args, prog)

@@ -234,6 +234,7 @@ def test_presets_are_of_their_data_and_may_be_searched() -> None:
         "cifar10": "cifar10",
         "darts-cc": "cifar10",
         "nasbench201": "cifar10",
+        "images": "cifar10",
     }
     # The search of the DARTS paper, section 3.1 and appendix A.1.
     darts = PRESETS["cifar10"]

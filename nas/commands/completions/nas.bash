@@ -66,7 +66,7 @@ _shtab_nas_lottery___data_COMPGEN=_shtab_compgen_files
 _shtab_nas_lottery___out_COMPGEN=_shtab_compgen_files
 _shtab_nas_doctor___data_root_COMPGEN=_shtab_compgen_files
 
-_shtab_nas_search_pos_0_choices=(digits mnist fashion cifar10 darts-cc nasbench201 mlp mlp-digits mlp-cifar10)
+_shtab_nas_search_pos_0_choices=(digits mnist fashion cifar10 darts-cc nasbench201 images mlp mlp-digits mlp-cifar10)
 _shtab_nas_search___space_choices=(darts darts_free nasbench201 mlp)
 _shtab_nas_search___costs_choices=(params flops latency kl)
 _shtab_nas_search___device_choices=(auto cpu cuda)

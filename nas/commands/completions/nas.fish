@@ -159,7 +159,7 @@ complete -c nas -n '_shtab_nas_using search' -l timeout -x -d timeout
 complete -c nas -n '_shtab_nas_using search' -l time -x -d time
 complete -c nas -n '_shtab_nas_using search' -l dry-run -d dry_run
 complete -c nas -n '_shtab_nas_using search' -l quiet -d quiet
-complete -c nas -n '_shtab_nas_using search; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 darts-cc nasbench201 mlp mlp-digits mlp-cifar10" -d preset
+complete -c nas -n '_shtab_nas_using search; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 darts-cc nasbench201 images mlp mlp-digits mlp-cifar10" -d preset
 complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a ask -d 'list the front of a search, or ask it for a cell by λ or budget'
 complete -c nas -n '_shtab_nas_using ask' -s h -l help -d 'show this help message and exit'
 complete -c nas -n '_shtab_nas_using ask' -l lam -x -d 'λ, one per cost of the search'

@@ -365,7 +365,7 @@ _shtab_nas_search_options=(
   "--time[time]:time:"
   "--dry-run[dry_run]"
   "--quiet[quiet]"
-  ":preset:(digits mnist fashion cifar10 darts-cc nasbench201 mlp mlp-digits mlp-cifar10)"
+  ":preset:(digits mnist fashion cifar10 darts-cc nasbench201 images mlp mlp-digits mlp-cifar10)"
 )
 
 # guard to ensure default positional specs are added only once per session
