@@ -114,6 +114,7 @@ def test_every_file_is_there(finished: Path) -> None:
     assert names == {
         *(".owner", "config.json", "genotype.json", "manifest.json", "metrics.jsonl"),
         *("model.safetensors", "model-seed-3.safetensors", "result.json", "confusion.csv"),
+        *("CARD.md", "cell.svg"),
     }
     assert read_genotype(finished / "genotype.json") == read_genotype(CELL)
     assert read_retraining(finished) == replace(

@@ -107,6 +107,7 @@ OTHER = {
         "estimator": "score", "trained_cells": "prior", "price": "product",
         "resource": "sampled", "regulariser": "zero_one", "constraint": "projection",
         "perturb": "random", "lam_unit": "raw", "finalist_source": "random",
+        "image_fit": "crop", "class_weights": "balanced", "metric": "balanced_accuracy",
     },
     tuple: {
         "costs": ("flops",), "lam_low": (0.01,), "lam_high": (5.0,), "bounds": ("params=8M",),
