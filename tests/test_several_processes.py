@@ -271,13 +271,17 @@ TAKEN = "taken exists: choose another --out, or go on with --resume taken"
     ("name", "line"),
     [
         ("search, folder taken", TAKEN),
-        ("search, no data", "no such file or folder: 'no/data'; check the path"),
+        (
+            "search, no data",
+            "no such file or folder: 'no/data', looked for in 'HERE'; check the path",
+        ),
         ("retrain, folder taken", TAKEN),
     ],
 )
 def test_two_processes_are_refused_with_one_line(
     results: list[dict[str, Any]], folder: Path, name: str, line: str
 ) -> None:
+    line = line.replace("HERE", str(folder))
     assert [each[name] for each in results] == [(2, "", f"error: {line}\n"), (2, "", "")]
     assert not list((folder / "taken").iterdir())
     assert len(list((folder / "runs").iterdir())) == 2  # one of `search`, one of `retrain`
@@ -297,7 +301,7 @@ def test_two_processes_leave_one_folder_one_log_and_one_front(
     run = folder / "runs" / "digits"
     assert {path.name for path in run.iterdir() if "checkpoint" not in path.name} == {
         *(".owner", "config.json", "metrics.jsonl", "front.csv", "front.svg", "genotypes", "cells"),
-        *("SHA256SUMS", "manifest.json"),
+        *("SHA256SUMS", "manifest.json", "report.html", "distributions.jsonl", "chance.csv"),
     }
     assert [(row["step"], row["epoch"]) for row in log(run)] == [(5, 1), (10, 2)]
     assert checkpoint.load(run / "checkpoint.pt")["step"] == 10

@@ -14,8 +14,9 @@ from nas.runtime.files import CONFIG, make_folder, read_config, write_csv
 from nas.runtime.manifest import note_resume, write_manifest
 from nas.runtime.owner import owning
 from nas.runtime.processes import require_threads, start_processes, stop_processes
-from nas.runtime.settings import require_same
+from nas.runtime.settings import read_settings, require_same
 from nas.runtime.signals import Stopped
+from nas.runtime.tensorboard import require_board
 from nas.weight_search.lottery import LotteryConfig, lottery
 
 
@@ -31,9 +32,11 @@ def command(args: Sequence[str]) -> None:
     if folder.exists():
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder} exists and is no lottery: choose another --out")
-        require_same(config.to_dict(), read_config(folder / CONFIG), folder / CONFIG)
+        former = read_settings(LotteryConfig, read_config(folder / CONFIG))
+        require_same(config.to_dict(), former.to_dict(), folder / CONFIG)
     else:
         require_threads(config.threads)
+    require_board(config.tensorboard)
     if config.threads:
         torch.set_num_threads(config.threads)
     processes = start_processes(config.device)

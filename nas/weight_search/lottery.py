@@ -25,14 +25,22 @@ from nas.optim.search import Search
 from nas.runtime import checkpoint, loop
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.processes import Processes
-from nas.runtime.settings import Between, Count, DeviceConfig, NotNegative, Positive, Seed
+from nas.runtime.settings import (
+    Between,
+    Count,
+    DeviceConfig,
+    LogConfig,
+    NotNegative,
+    Positive,
+    Seed,
+)
 from nas.runtime.streams import stream
 from nas.weight_search.evidence import negative_log_likelihood, quality
 from nas.weights.posteriors import initial_means, point_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class LotteryConfig(DeviceConfig):
+class LotteryConfig(DeviceConfig, LogConfig):
     """Rounds of pruning for one network."""
 
     data: str = "mnist"

@@ -303,6 +303,7 @@ complete -c nas -n '_shtab_nas_using; and test $_shtab_nas_npos -eq 0' -a lotter
 complete -c nas -n '_shtab_nas_using lottery' -l device -xka "auto cpu cuda" -d 'auto, cpu or cuda'
 complete -c nas -n '_shtab_nas_using lottery' -l threads -x -d 'CPU threads of every process; 0 leaves torch'"'"'s choice'
 complete -c nas -n '_shtab_nas_using lottery' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
+complete -c nas -n '_shtab_nas_using lottery' -l tensorboard -x -d 'Write event files for TensorBoard as well, into the run'"'"'s folder tensorboard'
 complete -c nas -n '_shtab_nas_using lottery' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'What is learned, as for a search in the space mlp'
 complete -c nas -n '_shtab_nas_using lottery' -l target -x -d 'Column of a CSV file that is predicted; the last if none is named'
 complete -c nas -n '_shtab_nas_using lottery' -l task -xka "auto classification regression" -d 'classification or regression, of a table, see a search in the space mlp'

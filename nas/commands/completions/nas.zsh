@@ -163,6 +163,7 @@ _shtab_nas_lottery_options=(
   "--device[auto, cpu or cuda]:TEXT:(auto cpu cuda)"
   "--threads[CPU threads of every process\; 0 leaves torch\'s choice]:N:"
   "--data-root[Folder of the downloaded data sets\; NAS_DATA in the environment sets another default]:TEXT:_files"
+  "--tensorboard[Write event files for TensorBoard as well, into the run\'s folder tensorboard]:True|False:"
   "--data[What is learned, as for a search in the space mlp]:TEXT:_files"
   "--target[Column of a CSV file that is predicted\; the last if none is named]:TEXT:"
   "--task[classification or regression, of a table, see a search in the space mlp]:TEXT:(auto classification regression)"
