@@ -64,8 +64,7 @@ def card(
         "Parameters": f"{result['costs']['params']:,}",
         "Multiply–adds of one image": f"{result['costs']['flops']:,}",
         "Cells": f"{config.num_cells} of space {genotype.space}, {config.channels} channels",
-        "Training": f"{result['epochs']} epochs, {result['precision']}, "
-        f"{sum(result['seconds']):,.0f} s",
+        "Training": f"{result['epochs']} epochs, {result['precision']}",
     }
     if genotype.lam:
         told = ", ".join(f"{escape(name)} {lam:.4g}" for name, lam in genotype.lam.items())

@@ -24,6 +24,7 @@ from nas.cell_search.fronts import make_front, make_hypernet
 from nas.data.batches import Split, draw_part
 from nas.data.datasets import load_data
 from nas.reports.report import front_rows, read_rows, supernet_accuracy
+from nas.runtime.settings import FREE
 from nas.selection.front import Front
 from nas.weights.gaussian import to_gaussian
 
@@ -96,7 +97,7 @@ def test_files_are_named_by_their_rows(rows, run_folder) -> None:
         assert genotype.id == row["genotype"]
         assert genotype.costs == {name: row[name] for name in ("params", "flops", "latency")}
         assert genotype.lam == {"params": row["lam_params"]}
-        kept = {k: v for k, v in config.items() if k not in ("device", "data_root")}
+        kept = {k: v for k, v in config.items() if k not in FREE}
         kept["fingerprint"] = load_data("digits", Path("data")).fingerprint
         assert genotype.search == kept and genotype.seed == config["seed"]
     stems = [Path(row["file"]).stem for row in rows]
