@@ -20,7 +20,7 @@ endif
 search: .venv/installed
 	$(BIN)/python search.py digits --epochs 80 --warmup-epochs 40 --finalists 100 --out $(RUN)
 	$(BIN)/python -m nas family $(RUN) --cells 3 --epochs 12
-	@echo "Everything lies in $(RUN): front.svg, front.csv, cells/, genotypes/, retrained/."
+	@echo "Everything lies in $(RUN): report.html, front.svg, front.csv, cells/, genotypes/, retrained/."
 
 test: .venv/installed
 	$(BIN)/ruff check .
