@@ -113,9 +113,8 @@ PRESETS: dict[str, SearchConfig] = {
 }
 
 
-# As `experiments.small_protocol` searches in the space of DARTS, with the finalists of nasbench201.
-# A quarter of the operations are skips and two in three convolutions, as there; as many edges are
-# absent as a node with two inputs leaves out.
+# The search of nasbench201 in the space of DARTS. As there, a quarter of the operations are skips
+# and two in three convolutions; as many edges are absent as a node with two inputs leaves out.
 PRESETS["images"] = replace(
     PRESETS["nasbench201"],
     space="darts",
