@@ -3,7 +3,7 @@
 import sys
 
 from nas.commands.search import command
-from nas.runtime.commandline import run_script
+from nas.runtime.script import run_script
 
 
 def main() -> None:

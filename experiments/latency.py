@@ -27,7 +27,8 @@ from cells.sampling import random_cell
 from cells.space import find_space
 from experiments.records import recorded
 from nas.objective.timing import timed
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 from nas.runtime.streams import stream
 
 SPACES = ("darts", "nasbench201")

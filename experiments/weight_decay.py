@@ -17,8 +17,9 @@ from torch import Tensor
 
 from experiments.hypernets.bench import figures
 from experiments.records import finished, recorded
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
 from nas.runtime.metrics import MetricsLog
+from nas.runtime.script import run_script
 from nas.weight_search.config import WeightConfig
 from nas.weight_search.evidence import means, quality, validation
 from nas.weight_search.networks import Generated

@@ -4,7 +4,8 @@ import sys
 from importlib import import_module
 
 from cells.errors import unknown
-from nas.runtime.commandline import called, run_script
+from nas.runtime.commandline import called
+from nas.runtime.script import run_script
 from nas.runtime.signals import held_back
 
 GROUPS = {

@@ -28,7 +28,8 @@ from experiments.hypergradient.problems import (
     slope,
 )
 from nas.optim.bilevel import exact, finite_difference, first_order
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 
 
 def quadratic_table() -> list[str]:

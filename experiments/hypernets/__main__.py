@@ -11,7 +11,8 @@ from pathlib import Path
 
 from experiments.hypernets.bench import ROWS, Bench, plain_loop, report
 from experiments.hypernets.small import boston_table, cifar10_table
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 from nas.weight_search.config import WeightConfig
 
 

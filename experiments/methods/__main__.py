@@ -16,7 +16,8 @@ from typing import Any
 from cells.errors import InputError
 from experiments.methods.bench import ORDER, SEARCH, Bench, run
 from experiments.methods.table import place, table
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "methods.md"
 

@@ -14,7 +14,8 @@ from experiments.nasbench201.picture import draw_fronts
 from experiments.nasbench201.searches import RANKED, Laboratory, ours, ranking
 from experiments.nasbench201.table import METHODS, spread, surface, table
 from nas.cell_search.config import SearchConfig
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 
 
 def _command() -> None:

@@ -20,7 +20,8 @@ from experiments.nasbench301.surrogate import Surrogate
 from experiments.nasbench301.table import table
 from experiments.records import recorded
 from nas.cell_search.config import SearchConfig
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 
 PUBLISHED = ("DARTS_V1", "DARTS_V2", "PC_DARTS_cifar")
 

@@ -22,7 +22,8 @@ from experiments.small_protocol.picture import draw_protocol
 from experiments.small_protocol.protocol import SEARCH, protocol
 from experiments.small_protocol.published import published_points, published_table
 from experiments.small_protocol.table import table
-from nas.runtime.commandline import Parser, run_script
+from nas.runtime.commandline import Parser
+from nas.runtime.script import run_script
 
 
 def _command() -> None:

@@ -142,7 +142,7 @@ def _without_pictures() -> None:
 
 
 def _serve() -> None:
-    from nas.runtime.commandline import run_script
+    from nas.runtime.script import run_script
 
     commands = _commands()
     # A run hears of signals once its first line runs.

@@ -13,8 +13,8 @@ import torch
 import search
 from nas.cell_search import run
 from nas.cell_search.searcher import Searcher
-from nas.runtime.commandline import run_script
 from nas.runtime.processes import Processes, start_processes, stop_processes
+from nas.runtime.script import run_script
 
 SEARCH = (
     "digits --space nasbench201 --channels 2 --num-cells 1 --batch-size 128 --epochs 3 "

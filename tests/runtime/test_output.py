@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
-from nas.runtime.commandline import run_script
+from nas.runtime.script import run_script
 
 def main():
     with open(sys.argv[1], "w") as file:

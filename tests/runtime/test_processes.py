@@ -13,9 +13,9 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from cells.errors import InputError
-from nas.runtime.commandline import run_script
 from nas.runtime.parted import Parted
 from nas.runtime.processes import Processes, has_bfloat16, start_processes
+from nas.runtime.script import run_script
 from nas.runtime.signals import Stopped
 from nas.runtime.streams import stream
 

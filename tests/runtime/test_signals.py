@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nas.runtime.commandline import run_script
+from nas.runtime.script import run_script
 from nas.runtime.signals import STOPPING, Interrupted, Stopped, StopSignal, held_back, interruptible
 
 
