@@ -107,6 +107,7 @@ def search(
     timeout: float | None = None,
     former: AnyConfig | None = None,
     limit: TimeLimit | None = None,
+    first: bool = False,
 ) -> Path:
     """Runs a search, or the rest of it, writes its folder, and returns that.
 
@@ -117,6 +118,8 @@ def search(
         timeout: seconds to wait for another process, see `start_processes`.
         former: settings of `state`, if those of the length are to change.
         limit: the time that the whole run is given, over all its resumes.
+        first: whether the first of its searches alone is run, beside processes that run the
+            others; to go on without it reports all.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit, or the length cannot
@@ -132,7 +135,7 @@ def search(
         smaller = replace(config, batch_size=batch_size)
         _last_step(kind_of(config).begin(smaller, start_processes(config.device), None))
 
-    run = partial(_search, config, folder, exact, state, timeout, former or config, limit)
+    run = partial(_search, config, folder, exact, state, timeout, former or config, limit, first)
     return advising(run, config.batch_size, attempt)
 
 
@@ -260,6 +263,7 @@ def _search(
     timeout: float | None,
     former: AnyConfig,
     limit: TimeLimit | None,
+    first: bool,
 ) -> Path:
     """Does what `search` does, except for telling what fits into memory."""
     if state is None:  # a run that goes on elsewhere may have to do with fewer CPUs
@@ -304,7 +308,10 @@ def _search(
             )
             held.enter_context(owning(path))
         assert path is not None
-        kind.complete(searcher, path, state is not None)
+        if first and kind.complete_first is not None:
+            kind.complete_first(searcher, path)
+        else:
+            kind.complete(searcher, path, state is not None)
         return path
     except Interrupted as stop:
         if path is None:  # there is nothing yet to go on with

@@ -29,7 +29,7 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
         run: where; in a new run only the main process knows.
         resumed: whether there may be a checkpoint of it.
     """
-    folder, config = run / "searches" / str(number), first.config.search_config(number)
+    folder, config = folder_of(run, number), first.config.search_config(number)
     state, former = None, config
     if resumed and checkpoint.exists(folder / CHECKPOINT):
         with owning(folder, patience=LEAVING):
@@ -52,6 +52,18 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
     if state is None or config != former or other.deadline is not None:
         first.processes.in_main(begin)
     return other, folder
+
+
+def begin_others(first: Searcher, run: Path) -> None:
+    """Begins those of the other searches of a run that have not begun, for others to go on with."""
+    for number in range(1, first.config.searches):
+        if not checkpoint.exists(folder_of(run, number) / CHECKPOINT):
+            _other(first, run, number, resumed=False)
+
+
+def folder_of(run: Path, number: int) -> Path:
+    """Returns the folder of one of the other searches of a run, which are numbered from 1."""
+    return run / "searches" / str(number)
 
 
 def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:

@@ -25,6 +25,7 @@ def finish(folder: Path) -> None:
 
     Raises:
         InputError: if another process owns the folder, or its files cannot be used.
+        Stopped: on a signal that asks to leave, after saving.
     """
     # These take seconds, in which the process is being watched already.
     from nas.cell_search.folder import read_run
@@ -32,9 +33,8 @@ def finish(folder: Path) -> None:
     from nas.runtime import loop
     from nas.runtime.owner import owning
     from nas.runtime.processes import start_processes
-    from nas.runtime.signals import Stopped
 
-    with owning(folder), suppress(Stopped):
+    with owning(folder):
         config, state = read_run(folder)
         loop.run(Searcher(config, start_processes(config.device), state=state), folder)
 
@@ -43,4 +43,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # also where the parent ignores it
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is something to save
     threading.Thread(target=watch, daemon=True).start()
-    finish(Path(sys.argv[1]))
+    from nas.runtime.signals import Stopped
+
+    with suppress(Stopped):
+        finish(Path(sys.argv[1]))

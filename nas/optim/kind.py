@@ -50,6 +50,9 @@ class SearchKind:
     """What else a search does at the end of an epoch, given the run's folder."""
     side_by_side: Callable[[Any], tuple[float, int]] = lambda search: (1.0, 1)
     """By how much longer all searches of a run take than one, and in how many processes."""
+    complete_first: Callable[[Any, Path], None] | None = None
+    """Runs the first of several searches of a run to its end, begins the others, and reports
+    nothing; None where a run is one search."""
     with_method: Callable[[Any, str, Sequence[str], str], Any] | None = None
     """Reads a command line, and a method's name, over default settings; None without methods.
 

@@ -61,6 +61,13 @@ class Job(NamedTuple):
     """Whether to go on with the run in `folder`."""
     genotype: Genotype | None = None
     """What is trained, if it is at hand; the settings then only name it."""
+    only: int | None = None
+    """The one of its seeds whose network is trained, and not tested; None for all."""
+
+    @property
+    def part(self) -> str | None:
+        """What it owns of its folder alone, see `owning`."""
+        return None if self.only is None else f"seed-{self.only}"
 
 
 class Retraining:
@@ -89,7 +96,7 @@ class Retraining:
         require_board(config.tensorboard)
         if job.resume:
             assert folder is not None
-            held.enter_context(owning(folder))
+            held.enter_context(owning(folder, part=job.part))
             former = read_retraining(folder).to_dict()
             config = located(config)
             require_same(config.to_dict(), former, folder / CONFIG)
@@ -127,7 +134,10 @@ class Retraining:
             A trainer, and its steps.
         """
         config, main, resumed = self._config, self._processes.is_main, self._resume
+        begun = self._resume
         for index, seed in enumerate(config.seeds):
+            if self.job.only not in (None, seed):
+                continue
             state = None
             if self._resume and self.folder:
                 state = read_state(self.folder, seed, config)
@@ -143,13 +153,18 @@ class Retraining:
                 where = f"step {trainer.step} of seed {seed}"
                 note_resume(self.folder, where, self._processes)
                 resumed = False
-            if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self.folder = self._begin(trainer)
-                self._held.enter_context(owning(self.folder))
+            if not begun:  # everything that could be refused has been seen
+                self.folder, begun = self._begin(trainer), True
+                self._held.enter_context(owning(self.folder, part=self.job.part))
             assert self.folder is not None
             events = self.folder / FOLDER / f"seed-{seed}"
             events_of = board(main and config.tensorboard, events, trainer.step)
+            apart = self.folder / f"metrics-seed-{seed}.jsonl"
             log = MetricsLog(self.folder / "metrics.jsonl", events_of)
+            if self.job.only is not None:
+                log = MetricsLog(apart, events_of)  # others write to theirs
+            elif main and apart.exists():
+                log.take_in(MetricsLog(apart))
             if main and trainer.step < trainer.total_steps:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
             path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"

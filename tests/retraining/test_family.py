@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,19 @@ from safetensors.torch import load_file
 
 from cells.errors import InputError
 from nas.commands.family import command
+from nas.commands.retrain import command as retrain_command
 from nas.reports.report import read_rows
-from nas.retraining.family import retrain_family, retraining, spread, work
+from nas.retraining.family import (
+    job_works,
+    retrain_family,
+    retrained_folder,
+    retraining,
+    spread,
+)
 from nas.retraining.trainer import Trainer
 from nas.run import read_any_run, search
 from nas.runtime.metrics import MetricsLog
+from nas.runtime.owner import owning
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--epochs", "1", "--warmup-epochs", "0", "--device", "cpu"]
@@ -146,42 +156,83 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     assert record(run) == whole
 
 
-def test_a_job_saves_when_its_time_is_up_and_the_family_goes_on_in_another(
+def end_time(folder: Path, seed: int) -> None:
+    """Sends the job that trains a seed the signal with which an engine says that its time is over.
+
+    The job is the parent of the process that owns the seed.
+    """
+    owner = folder / f".owner-seed-{seed}"
+    deadline = time.monotonic() + 600
+    while not (owner.exists() and owner.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process = owner.read_text().split()[1]
+    os.kill(int(process), signal.SIGSTOP)  # it does not end meanwhile
+    parent = subprocess.check_output(["ps", "-o", "ppid=", "-p", process], text=True)
+    os.kill(int(parent), signal.SIGUSR2)
+    os.kill(int(process), signal.SIGCONT)
+
+
+def test_jobs_train_a_seed_each_and_are_queued_again_when_their_time_is_over(
     run: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = spread(read_rows(run), "params", 1)[0]
-    job = retraining(run, row, FOUR[2:])
-    assert job is not None and job.folder is not None
-    begun, folder, again = work(job, 1), job.folder, []
-
-    def end_time() -> None:
-        deadline = time.monotonic() + 600
-        while not folder.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGUSR2)
-
-    # As submitit does: from the handler of a signal that comes while it waits for the run.
-    former = signal.signal(signal.SIGUSR2, lambda *_: again.append(begun.checkpoint()))
-    try:
-        threading.Thread(target=end_time).start()
-        assert begun() == 128 + signal.SIGTERM
-    finally:
-        signal.signal(signal.SIGUSR2, former)
-    assert [each.function for each in again] == [begun]
-    assert not (folder / "result.json").exists()
-
+    folder = retrained_folder(run, row)
+    ending = threading.Thread(target=end_time, args=(folder, 0))
+    ending.start()
     command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
+    ending.join()
+
+    logs = run / "jobs"
+    jobs = re.findall(r"^job (\d+): (.+)$", capsys.readouterr().out, re.MULTILINE)
+    told = {words.partition(str(folder))[2].strip(): number for number, words in jobs}
+    assert list(told) == ["--only 0", "--only 3", ""]
+    said = (logs / f"{told['--only 0']}_0_log.out").read_text()
+    assert said.count("Starting with") == 2  # it is begun twice
+    assert "stopped at step" in said and f"go on with --resume {folder}" in said
+    assert "Starting with" in (logs / f"{told['--only 3']}_0_log.out").read_text()
     found = record(run)
     assert found.pop("table") == whole["table"][:1]
     assert found == {name: each for name, each in whole.items() if folder.name in name}
-    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {folder}" in (
-        capsys.readouterr().out
-    )
+    assert not list(folder.glob("metrics-seed-*"))
+
+
+def test_what_jobs_leave_undone_goes_on_without_them(
+    run: Path, whole: dict[str, Any], interrupted: Any
+) -> None:
+    """A network trained alone, another begun alone; the family goes on with both."""
+    row = spread(read_rows(run), "params", 1)[0]
+    job = retraining(run, row, FOUR[2:])
+    assert job is not None and job.folder is not None
+    first, second, last = job_works(job, 1, run / "jobs")
+    assert (first.after, second.after) == ((), (str(job.folder),))
+    assert last.after == (first.mark, second.mark)
+    retrain_command(first.begin[1:])
+    with interrupted(Trainer, 7, signal.SIGTERM):
+        retrain_command(second.go_on[1:])
+    assert not (job.folder / "result.json").exists()
+    with owning(job.folder, part="seed-3"):
+        with pytest.raises(InputError, match="in use by process"):
+            retrain_command(second.go_on[1:])
+        with pytest.raises(InputError, match="in use by process"):
+            command([str(run), *FOUR])
+        retrain_command(first.go_on[1:])
+    command([str(run), *FOUR])
+    assert record(run) == whole
+
+
+def test_seeds_that_a_gpu_trains_side_by_side_are_one_job(run: Path) -> None:
+    job = retraining(run, spread(read_rows(run), "params", 1)[0], FOUR[2:])
+    assert job is not None
+    (work,) = job_works(job, 2, run / "jobs")
+    assert work.begin[-4:] == ("--at-once", "2", "--out", str(job.folder))
+    single = job._replace(config=replace(job.config, seeds=(3,)))
+    assert len(job_works(single, 1, run / "jobs")) == 1
 
 
 KILLED = """
 import os, signal, sys
 from nas.commands.family import command
+from nas.commands.retrain import command as retrain_command
 from nas.retraining.trainer import Trainer
 
 advance, steps = Trainer.advance, iter(range(1, 100))
