@@ -16,6 +16,7 @@ from nas.data.source import located
 from nas.optim.forecast import forecast
 from nas.optim.kind import SearchKind
 from nas.optim.search import Search
+from nas.retraining.plan import family_line
 from nas.runtime import checkpoint
 from nas.runtime.course import Deadline, Pace, TimeLimit, course_of, with_course
 from nas.runtime.durations import show_duration
@@ -160,6 +161,8 @@ def dry_run(config: AnyConfig) -> list[tuple[str, str]]:
         searcher = kind.begin(config, processes, None)
         _require_memory(searcher, config)
         lines = forecast(kind, searcher).lines(searcher)
+        if kind.middle is not None:
+            lines.append(family_line(kind.middle(searcher), config))
         return [("data", f"{config.data}: {kind.describe(searcher)}"), *lines]
 
     if processes.world > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cells.chain import MLP
+from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
 from nas.cell_search.ensemble import begin_others, beside, others_of, runs_beside
@@ -135,6 +136,13 @@ def after(searcher: Searcher, folder: Path) -> dict[str, float]:
     return found | {"report": 2 * looked + one + (cells - 1) * drawn + scores}
 
 
+def middle(searcher: Searcher) -> Genotype:
+    """The cell of the middle of the λs; see `SearchKind`."""
+    front = searcher.front()
+    lams = front.lam_range.grid(3)
+    return front.at(*lams[len(lams) // 2].tolist())
+
+
 def side_by_side(searcher: Searcher) -> tuple[float, int]:
     """Tells how all searches of a run go; see `SearchKind`."""
     config = searcher.config
@@ -247,6 +255,7 @@ KIND = SearchKind(
     rough_bytes=rough_bytes,
     trial=trial,
     after=after,
+    middle=middle,
     side_by_side=side_by_side,
     epoch_ends=epoch_ends,
     complete=complete,

@@ -83,8 +83,14 @@ class Work:
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
     """Where it runs, in the job."""
 
+    @property
+    def saved(self) -> Path:
+        """File that it leaves, empty, when its time was over before it has ended."""
+        return Path(self.mark).with_suffix(".saved")
+
     def __call__(self) -> int:
         """Begins the run, or goes on with it, to its end, and returns the exit code."""
+        self.saved.unlink(missing_ok=True)
         words = self.go_on if os.path.exists(self.folder) else self.begin
         # A session of its own: a Ctrl-C at a terminal reaches it once, from here.
         self.process = subprocess.Popen(
@@ -106,6 +112,7 @@ class Work:
         from submitit.helpers import DelayedSubmission
 
         self._stop()
+        self.saved.touch()
         return DelayedSubmission(replace(self, process=None))
 
     def _stop(self) -> None:
@@ -168,8 +175,9 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
     executor = _executor(config, logs)
     waiting, failures = list(works), list[str]()
     running: list[tuple[Work, Any]] = []
-    for work in works:  # of a run before
+    for work in works:  # of a launch before
         Path(work.mark).unlink(missing_ok=True)
+        work.saved.unlink(missing_ok=True)
     try:
         while True:
             ready = [work for work in waiting if all(map(os.path.exists, work.after))]
@@ -184,6 +192,9 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
                 running.remove((work, job))
                 if os.path.exists(work.mark):
                     yield work
+                elif work.saved.exists():  # the engine does not queue it again, or not any more
+                    work.saved.unlink()
+                    waiting.append(work)
                 else:
                     failures.append(f"{work.folder}: {_last_words(job)}")
             if not ended:

@@ -156,20 +156,27 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     assert record(run) == whole
 
 
-def end_time(folder: Path, seed: int) -> None:
-    """Sends the job that trains a seed the signal with which an engine says that its time is over.
+def end_time(owner: Path, times: int = 1) -> None:
+    """Sends jobs the signal with which an engine says that their time is over.
 
-    The job is the parent of the process that owns the seed.
+    A job is the parent of the process that owns a folder; SLURM sends the signal to both.
+
+    Args:
+        owner: file that names that process.
+        times: how often, to a job that has begun since.
     """
-    owner = folder / f".owner-seed-{seed}"
-    deadline = time.monotonic() + 600
-    while not (owner.exists() and owner.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process = owner.read_text().split()[1]
-    os.kill(int(process), signal.SIGSTOP)  # it does not end meanwhile
-    parent = subprocess.check_output(["ps", "-o", "ppid=", "-p", process], text=True)
-    os.kill(int(parent), signal.SIGUSR2)
-    os.kill(int(process), signal.SIGCONT)
+    deadline, former = time.monotonic() + 600, ""
+    for _ in range(times):
+        while not (owner.exists() and owner.read_text() not in ("", former)):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        former = owner.read_text()
+        process = former.split()[1]
+        os.kill(int(process), signal.SIGSTOP)  # it does not end meanwhile
+        parent = subprocess.check_output(["ps", "-o", "ppid=", "-p", process], text=True)
+        os.kill(int(process), signal.SIGUSR2)
+        os.kill(int(parent), signal.SIGUSR2)
+        os.kill(int(process), signal.SIGCONT)
 
 
 def test_jobs_train_a_seed_each_and_are_queued_again_when_their_time_is_over(
@@ -177,7 +184,7 @@ def test_jobs_train_a_seed_each_and_are_queued_again_when_their_time_is_over(
 ) -> None:
     row = spread(read_rows(run), "params", 1)[0]
     folder = retrained_folder(run, row)
-    ending = threading.Thread(target=end_time, args=(folder, 0))
+    ending = threading.Thread(target=end_time, args=(folder / ".owner-seed-0",))
     ending.start()
     command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
     ending.join()
@@ -194,6 +201,41 @@ def test_jobs_train_a_seed_each_and_are_queued_again_when_their_time_is_over(
     assert found.pop("table") == whole["table"][:1]
     assert found == {name: each for name, each in whole.items() if folder.name in name}
     assert not list(folder.glob("metrics-seed-*"))
+
+
+def test_slurm_is_told_the_time_and_queues_again(
+    run: Path, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time is over twice; the second time the cluster does not queue the job again."""
+    programs, state = tmp_path / "bin", tmp_path / "slurm"
+    programs.mkdir()
+    state.mkdir()
+    for name in ("sbatch", "controller", "srun", "sacct", "scontrol", "scancel"):
+        text = (Path(__file__).parent / "fake_slurm.py").read_text()
+        (programs / name).write_text(f"#!{sys.executable}\n{text}")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(state))
+    monkeypatch.setenv("PYTHONPATH", "")
+    row = spread(read_rows(run), "params", 1)[0]
+    folder, logs = retrained_folder(run, row), run / "jobs"
+    ending = threading.Thread(target=end_time, args=(folder / ".owner", 2))
+    ending.start()
+    options = ["--job-time", "7", "--job-options", "cpus_per_task=2", "slurm_partition=long"]
+    command([str(run), "--cells", "1", *FOUR[2:], "--seeds", "0", "--launcher", "slurm", *options])
+    ending.join()
+
+    batch = (state / "100.sh").read_text()
+    for line in ("job-name=nas", "time=7", "signal=USR2@90", "open-mode=append", "partition=long"):
+        assert f"#SBATCH --{line}\n" in batch
+    assert "#SBATCH --cpus-per-task=2\n" in batch
+    assert f"{sys.executable} -u -m submitit.core._submit {logs}" in batch
+    said = [(logs / f"{number}_0_log.out").read_text() for number in (100, 101)]
+    assert [text.count("Starting with") for text in said] == [2, 1]
+    assert "Requeued job 100 (999 remaining timeouts)" in said[0]
+    assert {path.name for path in state.glob("*.sh")} == {"100.sh", "101.sh"}
+    networks = [record(run)[f"retrained/{folder.name}/model.safetensors"]]
+    assert networks == [whole[f"retrained/{folder.name}/model.safetensors"]]
 
 
 def test_what_jobs_leave_undone_goes_on_without_them(
