@@ -25,6 +25,8 @@ REQUEUES = 1000
 """How often a job may be ended for its time before that counts as a failure."""
 POLL = 1.0
 """Seconds between two looks at the jobs."""
+LEAVING = 5.0
+"""Seconds to wait for cancelled jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +204,9 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
     finally:
         for _, job in running:  # they save and leave
             job.cancel(check=False)
+        deadline = time.monotonic() + LEAVING
+        while any(not job.done() for _, job in running) and time.monotonic() < deadline:
+            time.sleep(0.1)
     if failures:
         raise InputError(
             f"{len(failures)} of {len(works)} jobs failed, logs are in {logs}, the same command "

@@ -23,6 +23,7 @@ def sbatch(file: str) -> None:
         [sys.executable, Path(sys.argv[0]).with_name("controller"), number],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     print(f"Submitted batch job {number}")
 
