@@ -92,7 +92,7 @@ def test_searches_are_jobs_that_save_and_go_on(
         ([*TWO, "--only", "2"], "this run has 2: leave --only 2 out"),
         ([*TWO, "--only", "1"], "search 1 of a run goes on with --resume"),
         ([*TWO, "--only", "one"], "only must be an integer, got 'one'"),
-        ([*TWO[:-2], "--launcher", "local", "--time", "1h"], "leave --time"),
+        (["digits", "--launcher", "local", "--time", "1h"], "leave --time"),
         (["--resume", "{run}", "--only", "1"], "this run has 1: leave --only 1 out"),
         (["--resume", "{run}", "--launcher", "local", "--lr", "1"], "leave --lr 1 out"),
         (["digits", "--launcher", "slrum"], "unknown launcher 'slrum': did you mean 'slurm'?"),
