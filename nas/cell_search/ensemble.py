@@ -17,7 +17,7 @@ from nas.runtime.owner import owning
 from nas.runtime.signals import Stopped, StopSignal
 
 MEMBER = (sys.executable, "-m", "nas.cell_search.member")
-"""Command that finishes the search of the folder behind it."""
+"""Command that finishes the search of the folder behind it, begun when the number behind says."""
 LEAVING = 60.0
 """Seconds to wait for the process of an interrupted run to save and leave, or for a stopped one."""
 
@@ -106,7 +106,7 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
             # It stops when its standard input closes, be it because this process has died.
             started.append(
                 subprocess.Popen(
-                    [*MEMBER, str(folder)],
+                    [*MEMBER, str(folder), repr(time.monotonic())],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
