@@ -46,6 +46,8 @@ class Plan(NamedTuple):
     """Bytes of the process so far, or on a GPU."""
     disk: int
     """Bytes of a checkpoint."""
+    begin: float = 0.0
+    """Seconds until the first step: to read the data, unless they were read, and to build it."""
 
     def seconds(self, steps: int | None = None) -> float:
         """Returns what all its networks take, with that many steps each."""
@@ -71,8 +73,9 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         if processes.world > 1:
             raise InputError("times are measured by a single process: leave torchrun out")
         with ExitStack() as held, TemporaryDirectory() as name:
-            one = Job(config, genotype=job.genotype)
+            one, begun = Job(config, genotype=job.genotype), time.perf_counter()
             trainer, data = Retraining(one, processes, read, held).trial()
+            begin = time.perf_counter() - begun
             pace = measure_pace(trainer, Path(name))
             part = data.train.images[:TESTED], data.train.labels[:TESTED]
             begun = time.perf_counter()
@@ -85,7 +88,7 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         )
         memory = peak_so_far(processes.device)
         per_epoch = trainer.steps_per_epoch
-        plans.append(Plan(trainer.config, pace, per_epoch, test, text, memory, disk))
+        plans.append(Plan(trainer.config, pace, per_epoch, test, text, memory, disk, begin))
     return plans
 
 
@@ -187,7 +190,8 @@ def fitted(
         course = course_of(former[0])
     elif jobs:
         plans = plan(jobs)
-        course = within(plans, limit - (time.monotonic() - begun))
+        left = limit - (time.monotonic() - begun) - sum(each.begin for each in plans)
+        course = within(plans, left)
         text = ", ".join(f"{name} {value}" for name, value in course.items())
         print(f"to end within {show_duration(limit)}: {text}", flush=True)
     return [
