@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -175,6 +175,7 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
         InputError: if the launcher cannot be used, or, after all have ended, if a job has failed.
     """
     executor = _executor(config, logs)
+    logs.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(works), list[str]()
     running: list[tuple[Work, Any]] = []
     for work in works:  # of a launch before
@@ -185,7 +186,8 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
             ready = [work for work in waiting if all(map(os.path.exists, work.after))]
             for work in ready[: config.jobs - len(running)]:
                 waiting.remove(work)
-                running.append((work, executor.submit(work)))
+                with _errors_to(logs / "engine.err"):
+                    running.append((work, executor.submit(work)))
                 print(f"job {running[-1][1].job_id}: {' '.join(work.go_on)}", flush=True)
             if not running:
                 break
@@ -235,6 +237,24 @@ def _executor(config: JobsConfig, logs: Path) -> Any:
     except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
         raise InputError(f"launcher {config.launcher!r}: {error}") from error
     return executor
+
+
+@contextmanager
+def _errors_to(path: Path) -> Iterator[None]:
+    """Has programs that begin in the block write their errors to a file, not to the terminal.
+
+    submitit's own for a local job tells a Ctrl-C with a traceback.
+    """
+    sys.stderr.flush()
+    former = os.dup(2)
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(former, 2)
+        os.close(former)
 
 
 def _last_words(job: Any) -> str:
