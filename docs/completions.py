@@ -26,7 +26,7 @@ from nas.weight_search.lottery import LotteryConfig
 from nas.weight_search.pruning import RULES
 
 SETTINGS: dict[str, tuple[type[Settings], ...]] = {
-    "search": (SearchConfig, WeightConfig),
+    "search": (SearchConfig, WeightConfig, JobsConfig),
     "retrain": (RetrainConfig,),
     "family": (RetrainConfig, JobsConfig),
     "lottery": (LotteryConfig,),

@@ -16,6 +16,7 @@ from nas.data.source import located
 from nas.optim.forecast import forecast
 from nas.optim.kind import SearchKind
 from nas.optim.search import Search
+from nas.retraining.plan import family_line
 from nas.runtime import checkpoint
 from nas.runtime.course import Deadline, Pace, TimeLimit, course_of, with_course
 from nas.runtime.durations import show_duration
@@ -107,6 +108,7 @@ def search(
     timeout: float | None = None,
     former: AnyConfig | None = None,
     limit: TimeLimit | None = None,
+    first: bool = False,
 ) -> Path:
     """Runs a search, or the rest of it, writes its folder, and returns that.
 
@@ -117,6 +119,8 @@ def search(
         timeout: seconds to wait for another process, see `start_processes`.
         former: settings of `state`, if those of the length are to change.
         limit: the time that the whole run is given, over all its resumes.
+        first: whether the first of its searches alone is run, beside processes that run the
+            others; to go on without it reports all.
 
     Raises:
         InputError: if the folder exists, data cannot be read or do not fit, or the length cannot
@@ -132,7 +136,7 @@ def search(
         smaller = replace(config, batch_size=batch_size)
         _last_step(kind_of(config).begin(smaller, start_processes(config.device), None))
 
-    run = partial(_search, config, folder, exact, state, timeout, former or config, limit)
+    run = partial(_search, config, folder, exact, state, timeout, former or config, limit, first)
     return advising(run, config.batch_size, attempt)
 
 
@@ -157,6 +161,8 @@ def dry_run(config: AnyConfig) -> list[tuple[str, str]]:
         searcher = kind.begin(config, processes, None)
         _require_memory(searcher, config)
         lines = forecast(kind, searcher).lines(searcher)
+        if kind.middle is not None:
+            lines.append(family_line(kind.middle(searcher), config))
         return [("data", f"{config.data}: {kind.describe(searcher)}"), *lines]
 
     if processes.world > 1:
@@ -260,6 +266,7 @@ def _search(
     timeout: float | None,
     former: AnyConfig,
     limit: TimeLimit | None,
+    first: bool,
 ) -> Path:
     """Does what `search` does, except for telling what fits into memory."""
     if state is None:  # a run that goes on elsewhere may have to do with fewer CPUs
@@ -304,7 +311,10 @@ def _search(
             )
             held.enter_context(owning(path))
         assert path is not None
-        kind.complete(searcher, path, state is not None)
+        if first and kind.complete_first is not None:
+            kind.complete_first(searcher, path)
+        else:
+            kind.complete(searcher, path, state is not None)
         return path
     except Interrupted as stop:
         if path is None:  # there is nothing yet to go on with

@@ -17,7 +17,7 @@ from nas.runtime.owner import owning
 from nas.runtime.signals import Stopped, StopSignal
 
 MEMBER = (sys.executable, "-m", "nas.cell_search.member")
-"""Command that finishes the search of the folder behind it."""
+"""Command that finishes the search of the folder behind it, begun when the number behind says."""
 LEAVING = 60.0
 """Seconds to wait for the process of an interrupted run to save and leave, or for a stopped one."""
 
@@ -29,7 +29,7 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
         run: where; in a new run only the main process knows.
         resumed: whether there may be a checkpoint of it.
     """
-    folder, config = run / "searches" / str(number), first.config.search_config(number)
+    folder, config = folder_of(run, number), first.config.search_config(number)
     state, former = None, config
     if resumed and checkpoint.exists(folder / CHECKPOINT):
         with owning(folder, patience=LEAVING):
@@ -52,6 +52,18 @@ def _other(first: Searcher, run: Path, number: int, *, resumed: bool) -> tuple[S
     if state is None or config != former or other.deadline is not None:
         first.processes.in_main(begin)
     return other, folder
+
+
+def begin_others(first: Searcher, run: Path) -> None:
+    """Begins those of the other searches of a run that have not begun, for others to go on with."""
+    for number in range(1, first.config.searches):
+        if not checkpoint.exists(folder_of(run, number) / CHECKPOINT):
+            _other(first, run, number, resumed=False)
+
+
+def folder_of(run: Path, number: int) -> Path:
+    """Returns the folder of one of the other searches of a run, which are numbered from 1."""
+    return run / "searches" / str(number)
 
 
 def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
@@ -94,7 +106,7 @@ def beside(first: Searcher, run: Path, *, resumed: bool) -> Iterator[bool]:
             # It stops when its standard input closes, be it because this process has died.
             started.append(
                 subprocess.Popen(
-                    [*MEMBER, str(folder)],
+                    [*MEMBER, str(folder), repr(time.monotonic())],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cells.chain import MLP
+from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
-from nas.cell_search.ensemble import beside, others_of, runs_beside
+from nas.cell_search.ensemble import begin_others, beside, others_of, runs_beside
 from nas.cell_search.finalist_scores import finalist_seconds, score_finalists, searches_at_once
 from nas.cell_search.folder import STATE_KEYS, check_state
 from nas.cell_search.presets import PRESETS, with_method
@@ -135,6 +136,13 @@ def after(searcher: Searcher, folder: Path) -> dict[str, float]:
     return found | {"report": 2 * looked + one + (cells - 1) * drawn + scores}
 
 
+def middle(searcher: Searcher) -> Genotype:
+    """The cell of the middle of the λs; see `SearchKind`."""
+    front = searcher.front()
+    lams = front.lam_range.grid(3)
+    return front.at(*lams[len(lams) // 2].tolist())
+
+
 def side_by_side(searcher: Searcher) -> tuple[float, int]:
     """Tells how all searches of a run go; see `SearchKind`."""
     config = searcher.config
@@ -155,6 +163,19 @@ def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
 
     The run's page shows how far the first of them has come.
     """
+    with beside(searcher, folder, resumed=resumed) as begun:
+        _search(searcher, folder)
+    report(searcher, others_of(searcher, folder, resumed=resumed or begun), folder)
+
+
+def complete_first(searcher: Searcher, folder: Path) -> None:
+    """Runs the first search of a run to its end; begins the others, and leaves them to others."""
+    begin_others(searcher, folder)
+    _search(searcher, folder)
+
+
+def _search(searcher: Searcher, folder: Path) -> None:
+    """Runs a search to its end, and shows on the run's page how far it has come."""
 
     def begin_page() -> None:
         MetricsLog(folder / DISTRIBUTIONS).keep(searcher.step)
@@ -162,9 +183,7 @@ def complete(searcher: Searcher, folder: Path, resumed: bool) -> None:
             write_page(searcher, folder)
 
     searcher.processes.in_main(begin_page)
-    with beside(searcher, folder, resumed=resumed) as begun:
-        loop.run(searcher, folder, epoch_ends=partial(epoch_ends, searcher, folder))
-    report(searcher, others_of(searcher, folder, resumed=resumed or begun), folder)
+    loop.run(searcher, folder, epoch_ends=partial(epoch_ends, searcher, folder))
 
 
 def write_page(searcher: Searcher, folder: Path) -> None:
@@ -236,7 +255,9 @@ KIND = SearchKind(
     rough_bytes=rough_bytes,
     trial=trial,
     after=after,
+    middle=middle,
     side_by_side=side_by_side,
     epoch_ends=epoch_ends,
     complete=complete,
+    complete_first=complete_first,
 )

@@ -11,6 +11,7 @@ from nas.runtime.commandline import (
     print_plan,
     take,
     take_flag,
+    take_number,
     take_time,
     take_timeout,
 )
@@ -19,6 +20,8 @@ from nas.runtime.signals import held_back
 
 USAGE = """usage: {prog} [PRESET] --genotype FILE [--option value …]
        {prog} --resume runs/x    go on with an interrupted retraining
+--only SEED trains the network of one of several seeds alone, beside processes that train others;
+--resume then tests all.
 --at-once N has a GPU train the networks of N seeds side by side (default 1).
 --dry-run measures a few steps and says what the retraining would take; it writes nothing.
 --time 5m sets the epochs so that all seeds end in time, tests included.
@@ -28,7 +31,7 @@ USAGE = """usage: {prog} [PRESET] --genotype FILE [--option value …]
 PRESET is one of {presets}; by default that of --data, which is by default that
 of the genotype's search. --out FOLDER names the run (default runs/retrain-GENOTYPE).
 Options: {prog} digits --help"""
-OPTIONS = ("--resume", "--out", "--at-once", "--timeout", "--time")
+OPTIONS = ("--resume", "--out", "--at-once", "--timeout", "--time", "--only")
 """Options beside the settings."""
 FLAGS = ("--dry-run", "--quiet")
 """Those without a value."""
@@ -59,7 +62,9 @@ def command(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.format(prog=prog, presets=", ".join(PRESETS)))
         return
-    resume, out, at_once = take(args, "--resume"), take(args, "--out"), _read_at_once(args)
+    resume, out = take(args, "--resume"), take(args, "--out")
+    side_by_side, only = take_number(args, "--at-once"), take_number(args, "--only")
+    at_once = 1 if side_by_side is None else side_by_side
     timeout, dry = take_timeout(args), take_flag(args, "--dry-run")
     limit = TimeLimit(take_time(args), BEGUN)
     if resume is not None:
@@ -68,7 +73,7 @@ def command(args: Sequence[str]) -> None:
                 "a retraining that has begun keeps its length: leave --time and --dry-run out"
             )
         config = parse(RetrainConfig, read_retraining(Path(resume)), args, f"{prog} --resume RUN")
-        retrain(config, Path(resume), resume=True, at_once=at_once, timeout=timeout)
+        retrain(config, Path(resume), resume=True, at_once=at_once, timeout=timeout, only=only)
         return
     name = None if not args or args[0].startswith("-") else args.pop(0)
     data, source, inherit = (take([*args], f"--{n}") for n in ("data", "genotype", "inherit"))
@@ -76,19 +81,10 @@ def command(args: Sequence[str]) -> None:
     if inherit is not None:
         preset = fine_tuning(preset)
     config = parse(RetrainConfig, preset, args, prog)
-    if limit.seconds is not None and at_once > 1:
-        raise InputError("--time is for networks one after the other: leave --at-once out")
+    if limit.seconds is not None and (at_once > 1 or only is not None):
+        raise InputError("--time is for networks one after the other: leave --at-once, --only out")
     if dry:
         print_plan(lines(plan([Job(config)])))
         return
-    retrain(config, Path(out) if out else None, at_once=at_once, timeout=timeout, limit=limit)
-
-
-def _read_at_once(args: list[str]) -> int:
-    """Takes `--at-once` off a command line; 1 where it is absent."""
-    text = take(args, "--at-once")
-    if text is None:
-        return 1
-    if not text.isdecimal():
-        raise InputError(f"at-once must be an integer of at least 1, got {text!r}")
-    return int(text)
+    folder = Path(out) if out else None
+    retrain(config, folder, at_once=at_once, timeout=timeout, limit=limit, only=only)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cells.genotype import Genotype
 from nas.optim.search import Search
 from nas.runtime.processes import Processes
 
@@ -48,8 +49,13 @@ class SearchKind:
     """
     epoch_ends: Callable[[Any, Path], None] = lambda search, folder: None
     """What else a search does at the end of an epoch, given the run's folder."""
+    middle: Callable[[Any], Genotype] | None = None
+    """A cell of about middle cost, as a search begins; None where there are no cells."""
     side_by_side: Callable[[Any], tuple[float, int]] = lambda search: (1.0, 1)
     """By how much longer all searches of a run take than one, and in how many processes."""
+    complete_first: Callable[[Any, Path], None] | None = None
+    """Runs the first of several searches of a run to its end, begins the others, and reports
+    nothing; None where a run is one search."""
     with_method: Callable[[Any, str, Sequence[str], str], Any] | None = None
     """Reads a command line, and a method's name, over default settings; None without methods.
 

@@ -26,7 +26,7 @@ from nas.retraining.run import retrain_each
 from nas.runtime.commandline import called, options, parse, take
 from nas.runtime.course import TimeLimit, with_course
 from nas.runtime.files import read_config, write_csv
-from nas.runtime.jobs import JobsConfig, Work, launch
+from nas.runtime.jobs import JobsConfig, Work, launch, works
 from nas.runtime.settings import FREE
 from nas.runtime.signals import Stopped
 
@@ -182,8 +182,11 @@ def retrain_family(
         return results
 
     if jobs is not None and jobs.launcher is not None:
-        for _ in launch([work(job, at_once) for job in left], jobs, run / "jobs"):
-            report()
+        logs = run / "jobs"
+        all_works = [work for job in left for work in job_works(job, at_once, logs)]
+        for work in launch(all_works, jobs, logs):
+            if (Path(work.folder) / "result.json").is_file():
+                report()
         return report()
     try:
         for _ in retrain_each(left, at_once=at_once):
@@ -193,8 +196,15 @@ def retrain_family(
     return report()
 
 
-def work(job: Job, at_once: int) -> Work:
-    """Returns a retraining as a job of an engine does it: all its seeds."""
+def job_works(job: Job, at_once: int, logs: Path) -> list[Work]:
+    """Returns the jobs of a retraining: one for each seed, and one that tests all.
+
+    Seeds that a GPU trains side by side are one job.
+
+    Args:
+        at_once: networks that a GPU trains side by side, >= 1.
+        logs: folder of `launch`.
+    """
     assert job.folder is not None
     folder, config = str(job.folder), job.config
     changed = {
@@ -202,13 +212,16 @@ def work(job: Job, at_once: int) -> Work:
         for name, value in vars(config).items()
         if value != getattr(RetrainConfig(), name) or name in FREE
     }
-    return Work(
-        folder,
-        ("retrain", "default", *options(changed), "--out", folder, "--at-once", str(at_once)),
-        ("retrain", *options({n: changed[n] for n in FREE}), "--resume", folder, "--at-once",
-         str(at_once)),
-        str(job.folder / "result.json"),
-    )  # fmt: skip
+    free = options({name: changed[name] for name in FREE})
+    alone = at_once > 1 or len(config.seeds) == 1
+    side_by_side = ("--at-once", str(at_once)) if at_once > 1 else ()
+    return works(
+        job.folder,
+        ("retrain", "default", *options(changed), *side_by_side, "--out", folder),
+        ("retrain", *free, *side_by_side, "--resume", folder),
+        logs,
+        None if alone else {str(seed): job.folder for seed in config.seeds},
+    )
 
 
 def finished(run: Path, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,8 +4,7 @@ import re
 import statistics
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +17,15 @@ from cells.errors import InputError
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from cells.output_files import write_atomically
-from cells.strict_json import typed
-from nas.cell_search.folder import read_run
 from nas.data.config import ACCURACY, BALANCED_ACCURACY
-from nas.data.datasets import ImageData, load_data
+from nas.data.datasets import ImageData
 from nas.data.image_task import ImageTask
-from nas.data.pixels import STRETCH
-from nas.data.source import is_named, locate, located
+from nas.data.source import locate, located
 from nas.export.safetensors import save_network
 from nas.export.training_data import TrainingData
 from nas.retraining.card import GENOTYPE, write_card
-from nas.retraining.config import RetrainConfig, read_retraining, resolve
+from nas.retraining.config import RetrainConfig, read_retraining
+from nas.retraining.sources import read_images, recorded_fingerprint, resolved
 from nas.retraining.trainer import Trainer
 from nas.runtime import checkpoint, form, loop
 from nas.runtime.confusion import MOST_CLASSES, balanced_accuracy, to_csv
@@ -61,6 +58,13 @@ class Job(NamedTuple):
     """Whether to go on with the run in `folder`."""
     genotype: Genotype | None = None
     """What is trained, if it is at hand; the settings then only name it."""
+    only: int | None = None
+    """The one of its seeds whose network is trained, and not tested; None for all."""
+
+    @property
+    def part(self) -> str | None:
+        """What it owns of its folder alone, see `owning`."""
+        return None if self.only is None else f"seed-{self.only}"
 
 
 class Retraining:
@@ -89,7 +93,7 @@ class Retraining:
         require_board(config.tensorboard)
         if job.resume:
             assert folder is not None
-            held.enter_context(owning(folder))
+            held.enter_context(owning(folder, part=job.part))
             former = read_retraining(folder).to_dict()
             config = located(config)
             require_same(config.to_dict(), former, folder / CONFIG)
@@ -98,13 +102,13 @@ class Retraining:
             raise InputError("no genotype: name one, e.g. --genotype runs/x/genotypes/….json")
         else:
             genotype = job.genotype or read_genotype(config.genotype)
-            config = _resolve(config, genotype, processes, data)
+            config = resolved(config, genotype, processes, data)
         if not job.resume:
             require_threads(config.threads)
         if not job.resume and folder is not None:
             exact = folder
             processes.in_main(lambda: refuse_existing(exact))  # before any work is done
-        images = _read_data(config, processes, data)
+        images = read_images(config, processes, data)
         if locate(str(genotype.search.get("data")), Path(config.data_root)) == config.data:
             require_same_data(
                 recorded_fingerprint(genotype),
@@ -127,7 +131,10 @@ class Retraining:
             A trainer, and its steps.
         """
         config, main, resumed = self._config, self._processes.is_main, self._resume
+        begun = self._resume
         for index, seed in enumerate(config.seeds):
+            if self.job.only not in (None, seed):
+                continue
             state = None
             if self._resume and self.folder:
                 state = read_state(self.folder, seed, config)
@@ -143,13 +150,18 @@ class Retraining:
                 where = f"step {trainer.step} of seed {seed}"
                 note_resume(self.folder, where, self._processes)
                 resumed = False
-            if index == 0 and not self._resume:  # everything that could be refused has been seen
-                self.folder = self._begin(trainer)
-                self._held.enter_context(owning(self.folder))
+            if not begun:  # everything that could be refused has been seen
+                self.folder, begun = self._begin(trainer), True
+                self._held.enter_context(owning(self.folder, part=self.job.part))
             assert self.folder is not None
             events = self.folder / FOLDER / f"seed-{seed}"
             events_of = board(main and config.tensorboard, events, trainer.step)
+            apart = self.folder / f"metrics-seed-{seed}.jsonl"
             log = MetricsLog(self.folder / "metrics.jsonl", events_of)
+            if self.job.only is not None:
+                log = MetricsLog(apart, events_of)  # others write to theirs
+            elif main and apart.exists():
+                log.take_in(MetricsLog(apart))
             if main and trainer.step < trainer.total_steps:
                 log.keep(index * trainer.total_steps + trainer.step, seed)
             path, name = checkpoint_path(self.folder, seed), f"{self.folder.name}, seed {seed}"
@@ -266,16 +278,6 @@ class Retraining:
         return True
 
 
-def recorded_fingerprint(genotype: Genotype) -> dict[str, str]:
-    """Returns the fingerprint of the data that a genotype was searched on; empty if it has none.
-
-    Raises:
-        InputError: if it is not made of texts.
-    """
-    found = typed(genotype.search.get("fingerprint", {}), dict, "fingerprint of the search's data")
-    return {name: typed(text, str, f"{name} of the search's data") for name, text in found.items()}
-
-
 def checkpoint_path(folder: Path, seed: int) -> Path:
     """Where the checkpoints of one seed lie."""
     return folder / f"checkpoint-seed-{seed}.pt"
@@ -309,53 +311,3 @@ def read_state(folder: Path, seed: int, config: RetrainConfig) -> dict[str, Any]
         form.deadline(state.get("deadline"))
         form.texts(state.get("fingerprint", {}), "fingerprint")
     return state
-
-
-def _resolve(
-    config: RetrainConfig,
-    genotype: Genotype,
-    processes: Processes,
-    data: dict[tuple[Any, ...], ImageData],
-) -> RetrainConfig:
-    """Fills in what is left to the search, see `resolve`, and where the data are.
-
-    Data that are named as lying elsewhere are the search's own if they have its fingerprint.
-    """
-    config = located(config)
-    run, recorded, fingerprint = None, genotype.search, recorded_fingerprint(genotype)
-    if config.inherit is not None:
-        run, state = read_run(Path(config.inherit))
-        recorded, fingerprint = run.to_dict(), state.get("fingerprint", {})
-    former, named = recorded.get("data"), config.data
-    if named is not None and isinstance(former, str):
-        own = replace(config, data=None)
-        if named == locate(former, Path(config.data_root)):
-            return replace(resolve(own, genotype, run), data=named)
-        if fingerprint and not (is_named(named) and is_named(former)):
-            with suppress(InputError):
-                there = replace(resolve(own, genotype, run), data=named)
-                if dict(_read_data(there, processes, data).fingerprint) == fingerprint:
-                    return there
-    return located(resolve(config, genotype, run))
-
-
-def _read_data(
-    config: RetrainConfig, processes: Processes, known: dict[tuple[Any, ...], ImageData]
-) -> ImageData:
-    """Reads the data onto the device, unless that has been done."""
-    assert config.data is not None and config.split_seed is not None
-    source, split_seed = config.data, config.split_seed
-    key = (source, config.data_root, split_seed, config.image_size, config.image_fit)
-    if key not in known:
-        data = processes.main_first(
-            lambda: load_data(
-                source,
-                Path(config.data_root),
-                split_seed=split_seed,
-                image_size=config.image_size,
-                image_fit=config.image_fit or STRETCH,
-            ).whole()
-        )
-        train, test = (part.to(processes.device) for part in (data.train, data.test))
-        known[key] = replace(data, train=train, test=test)
-    return known[key]

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from cells.errors import InputError
+from cells.genotype import Genotype
 from nas.data.datasets import ImageData
 from nas.retraining.card import GENOTYPE
-from nas.retraining.config import RetrainConfig
+from nas.retraining.config import RetrainConfig, choose_preset
 from nas.retraining.job import Job, Retraining
 from nas.runtime.course import Pace, course_of
 from nas.runtime.durations import show_duration
@@ -20,8 +21,10 @@ from nas.runtime.files import CHECKPOINT
 from nas.runtime.footprint import peak_so_far
 from nas.runtime.pace import measure_pace
 from nas.runtime.processes import start_processes
-from nas.runtime.settings import total_steps
+from nas.runtime.settings import FREE, DeviceConfig, total_steps
 
+CELLS = 3
+"""Cells of a family by default."""
 TESTED = 1000
 """Images, at most, that tell what a test will take."""
 
@@ -43,6 +46,8 @@ class Plan(NamedTuple):
     """Bytes of the process so far, or on a GPU."""
     disk: int
     """Bytes of a checkpoint."""
+    begin: float = 0.0
+    """Seconds until the first step: to read the data, unless they were read, and to build it."""
 
     def seconds(self, steps: int | None = None) -> float:
         """Returns what all its networks take, with that many steps each."""
@@ -68,7 +73,9 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         if processes.world > 1:
             raise InputError("times are measured by a single process: leave torchrun out")
         with ExitStack() as held, TemporaryDirectory() as name:
-            trainer, data = Retraining(Job(config), processes, read, held).trial()
+            one, begun = Job(config, genotype=job.genotype), time.perf_counter()
+            trainer, data = Retraining(one, processes, read, held).trial()
+            begin = time.perf_counter() - begun
             pace = measure_pace(trainer, Path(name))
             part = data.train.images[:TESTED], data.train.labels[:TESTED]
             begun = time.perf_counter()
@@ -81,8 +88,30 @@ def plan(jobs: Sequence[Job]) -> list[Plan]:
         )
         memory = peak_so_far(processes.device)
         per_epoch = trainer.steps_per_epoch
-        plans.append(Plan(trainer.config, pace, per_epoch, test, text, memory, disk))
+        plans.append(Plan(trainer.config, pace, per_epoch, test, text, memory, disk, begin))
     return plans
+
+
+def family_line(genotype: Genotype, run: DeviceConfig) -> tuple[str, str]:
+    """Says what `nas family` will take by default, from a handful of steps of one of its cells.
+
+    Args:
+        genotype: a cell of about middle cost, with the settings of its search.
+        run: settings of the search, which tell the device and where the data are.
+    """
+    preset = choose_preset(None, str(genotype.search.get("data")), None)
+    config = replace(preset, **{name: getattr(run, name) for name in FREE})
+    (found,) = plan([Job(replace(config, genotype=genotype.id), genotype=genotype)])
+    seconds, disk = CELLS * found.seconds(), CELLS * disk_of(found)
+    return "family", (
+        f"{show_duration(seconds)} and {disk / 2**20:.1f} MiB more, by nas family: {CELLS} cells, "
+        f"{found.config.epochs} epochs each"
+    )
+
+
+def disk_of(found: Plan) -> float:
+    """Returns the bytes of a retraining: two checkpoints of each network, and its weights."""
+    return 2.5 * found.disk * len(found.config.seeds)
 
 
 def lines(plans: Sequence[Plan]) -> list[tuple[str, str]]:
@@ -103,13 +132,11 @@ def lines(plans: Sequence[Plan]) -> list[tuple[str, str]]:
             f"{show_duration(each.test)} the test"
         )
         found.append((f"cell {number}" if len(plans) > 1 else "training", text))
-    # Two checkpoints of each network stay, and its weights, about half of one.
-    disk = sum(2.5 * each.disk * len(each.config.seeds) for each in plans)
     return [
         *found,
         ("all", show_duration(sum(each.seconds() for each in plans))),
         ("memory", f"{max(each.memory for each in plans) / 2**30:.2f} GiB"),
-        ("disk", f"{disk / 2**20:.1f} MiB"),
+        ("disk", f"{sum(map(disk_of, plans)) / 2**20:.1f} MiB"),
     ]
 
 
@@ -163,7 +190,8 @@ def fitted(
         course = course_of(former[0])
     elif jobs:
         plans = plan(jobs)
-        course = within(plans, limit - (time.monotonic() - begun))
+        left = limit - (time.monotonic() - begun) - sum(each.begin for each in plans)
+        course = within(plans, left)
         text = ", ".join(f"{name} {value}" for name, value in course.items())
         print(f"to end within {show_duration(limit)}: {text}", flush=True)
     return [

@@ -29,6 +29,7 @@ def retrain(
     at_once: int = 1,
     timeout: float | None = None,
     limit: TimeLimit | None = None,
+    only: int | None = None,
 ) -> dict[str, Any] | None:
     """Trains one network per seed, tests each once, and writes the run folder.
 
@@ -38,9 +39,11 @@ def retrain(
         at_once: seeds that are trained in turns, see `retrain_each`.
         timeout: seconds to wait for another process, see `start_processes`.
         limit: the time for all of it, to which a new run's epochs are fitted.
+        only: one of the seeds, whose network alone is trained, beside processes that train the
+            others; to go on without it tests all and writes the result.
 
     Returns:
-        What is in result.json; None in all processes but the main one.
+        What is in result.json; None in all processes but the main one, and with `only`.
 
     Raises:
         InputError: for settings, data, genotypes or checkpoints that cannot be used, a folder
@@ -48,11 +51,13 @@ def retrain(
         Stopped: on SIGINT or SIGTERM, after saving.
         Parted: if another process has ended, does not answer, or is out of step.
     """
-    jobs = [Job(config, folder, resume)]
+    if only not in (None, *config.seeds):
+        raise InputError(f"only must be one of the seeds {config.seeds}, got {only}")
+    jobs = [Job(config, folder, resume, only=only)]
     if limit is not None and limit.seconds is not None:
         jobs = fitted(jobs, limit.seconds, limit.begun)
-    ((_, result),) = retrain_each(jobs, at_once=at_once, timeout=timeout)
-    return result
+    results = [result for _, result in retrain_each(jobs, at_once=at_once, timeout=timeout)]
+    return results[0] if results else None
 
 
 def retrain_each(
@@ -119,7 +124,7 @@ def _retrain_each(
                 for trainer, steps in retraining.networks(stop)
             )
             for retraining, trainer in loop.drive(waiting, at_once):
-                if retraining.test(trainer):
+                if retraining.job.only is None and retraining.test(trainer):
                     yield retraining.job._replace(folder=retraining.folder), retraining.result
     except RuntimeError as error:
         # Several go on with the command that has begun them.

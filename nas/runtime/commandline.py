@@ -221,6 +221,20 @@ def take(args: list[str], name: str) -> str | None:
     return None
 
 
+def take_number(args: list[str], name: str) -> int | None:
+    """Removes `--name N` from a command line and returns it; None where it is absent.
+
+    Raises:
+        InputError: if it is no integer.
+    """
+    text = take(args, name)
+    if text is None:
+        return None
+    if not text.removeprefix("-").isdecimal():
+        raise InputError(f"{name.removeprefix('--')} must be an integer, got {text!r}")
+    return int(text)
+
+
 def take_timeout(args: list[str]) -> float | None:
     """Removes `--timeout SECONDS` from a command line and returns it; None where it is absent.
 

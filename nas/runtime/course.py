@@ -129,6 +129,10 @@ class Deadline:
         """Counts from an earlier reading of the clock on, e.g. from the start of the program."""
         self._begun = begun - self._former
 
+    def steps_begin(self, training: Paced) -> None:
+        """Takes in that the next step begins now: what came before is no step's time."""
+        self._last = self.spent(), training.step
+
     def state(self) -> dict[str, Any]:
         """Returns what `from_state` goes on with, as JSON values."""
         return {

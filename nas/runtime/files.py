@@ -38,14 +38,20 @@ def make_folder(
     with draft_of(path) as draft:
         write_json(draft / CONFIG, config)
         fill(draft)
-        candidate, number = path, 1
-        while candidate.exists():
-            if exact:
-                refuse_existing(path)
-            number += 1
-            candidate = path.with_name(f"{path.name}-{number}")
-        replace_synced(draft, candidate)
-        return candidate
+        if exact:
+            refuse_existing(path)
+        made = path if exact else free_name(path)
+        replace_synced(draft, made)
+        return made
+
+
+def free_name(path: Path) -> Path:
+    """Returns a path where nothing is yet: `path`, or `path-2`, `path-3`, … where it is taken."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
 
 
 def refuse_existing(path: Path) -> None:

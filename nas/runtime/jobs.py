@@ -1,7 +1,8 @@
 """Runs of this program as jobs of an engine, through submitit: processes here, or SLURM's.
 
 A job is a command line of this program. When its time is up it saves, is queued again, and goes on
-from there, as often as it takes. What it leaves is read from its run folder, never from a pickle.
+from there, as often as it takes. What it leaves is read from its run folder, never from a pickle;
+that it has ended well is an empty file beside the logs.
 """
 
 import os
@@ -9,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cells.errors import InputError
+from nas.runtime.commandline import Parser, add_settings
 from nas.runtime.settings import Count, OneOf, Settings
 
 LAUNCHERS = ("local", "slurm")
@@ -23,6 +25,8 @@ REQUEUES = 1000
 """How often a job may be ended for its time before that counts as a failure."""
 POLL = 1.0
 """Seconds between two looks at the jobs."""
+LEAVING = 5.0
+"""Seconds to wait for cancelled jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +34,8 @@ class JobsConfig(Settings):
     """Jobs."""
 
     launcher: Annotated[str | None, OneOf("launcher", LAUNCHERS)] = None
-    """What runs the retrainings as jobs: local (processes here) or slurm; None runs them in this
-    process, one after the other. Wants pip install 'lambda-nas[cluster]'."""
+    """What runs it as jobs: local (processes here) or slurm; None runs all in this process. Wants
+    pip install 'lambda-nas[cluster]'."""
     jobs: Count = 2
     """Jobs at once."""
     job_time: Count = 60
@@ -52,9 +56,21 @@ class JobsConfig(Settings):
         return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
 
 
+def take_jobs(args: list[str]) -> JobsConfig:
+    """Removes the options of jobs from a command line and returns them.
+
+    Raises:
+        InputError: for a value that does not fit.
+    """
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add_settings(parser, JobsConfig())
+    known, args[:] = parser.parse_known_args(args)
+    return JobsConfig(**vars(known))
+
+
 @dataclass
 class Work:
-    """A run, as a job does it: plain texts, which are all that submitit pickles."""
+    """A run, or a part of one, as a job does it: plain texts, which are all that is pickled."""
 
     folder: str
     """Of the run."""
@@ -62,13 +78,21 @@ class Work:
     """Verb and options that begin it."""
     go_on: tuple[str, ...]
     """Verb and options that go on with it."""
-    result: str
-    """File that is there once it has ended well."""
+    mark: str
+    """File that it leaves, empty, when it has ended well."""
+    after: tuple[str, ...] = ()
+    """Files that have to be there before it can begin."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
     """Where it runs, in the job."""
 
+    @property
+    def saved(self) -> Path:
+        """File that it leaves, empty, when its time was over before it has ended."""
+        return Path(self.mark).with_suffix(".saved")
+
     def __call__(self) -> int:
         """Begins the run, or goes on with it, to its end, and returns the exit code."""
+        self.saved.unlink(missing_ok=True)
         words = self.go_on if os.path.exists(self.folder) else self.begin
         # A session of its own: a Ctrl-C at a terminal reaches it once, from here.
         self.process = subprocess.Popen(
@@ -78,15 +102,19 @@ class Work:
             preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
         )
         try:
-            return self.process.wait()
+            code = self.process.wait()
         finally:
             self._stop()
+        if code == 0:
+            Path(self.mark).touch()
+        return code
 
     def checkpoint(self) -> Any:
         """Has the run save and leave, for submitit, which then queues the job again."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()
+        self.saved.touch()
         return DelayedSubmission(replace(self, process=None))
 
     def _stop(self) -> None:
@@ -99,6 +127,38 @@ class Work:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"process": None}
+
+
+def works(
+    folder: Path,
+    begin: Sequence[str],
+    go_on: Sequence[str],
+    logs: Path,
+    parts: Mapping[str, Path] | None = None,
+) -> list[Work]:
+    """Returns the jobs of a run: one, or one for each of its parts and a last one.
+
+    The first part begins the run; the last job goes on with all of it, when every part is done.
+
+    Args:
+        folder: of the run; need not exist.
+        begin: verb and options that begin it.
+        go_on: verb and options that go on with it.
+        logs: folder of `launch`.
+        parts: what `--only` names, at least two, each with a file that is there once it can begin.
+    """
+
+    def job(name: str, *only: str, after: Sequence[Path | str] = ()) -> Work:
+        first, later = ((*words, *only) for words in (go_on if after else begin, go_on))
+        return Work(str(folder), first, later, str(logs / f"{name}.done"), tuple(map(str, after)))
+
+    if parts is None:
+        return [job(folder.name)]
+    each = [
+        job(f"{folder.name}-{part}", "--only", part, after=[there] if number else [])
+        for number, (part, there) in enumerate(parts.items())
+    ]
+    return [*each, job(folder.name, after=[work.mark for work in each])]
 
 
 def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Work]:
@@ -115,19 +175,30 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
         InputError: if the launcher cannot be used, or, after all have ended, if a job has failed.
     """
     executor = _executor(config, logs)
+    logs.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(works), list[str]()
     running: list[tuple[Work, Any]] = []
+    for work in works:  # of a launch before
+        Path(work.mark).unlink(missing_ok=True)
+        work.saved.unlink(missing_ok=True)
     try:
-        while waiting or running:
-            while waiting and len(running) < config.jobs:
-                work = waiting.pop(0)
-                running.append((work, executor.submit(work)))
-                print(f"job {running[-1][1].job_id}: {work.folder}", flush=True)
+        while True:
+            ready = [work for work in waiting if all(map(os.path.exists, work.after))]
+            for work in ready[: config.jobs - len(running)]:
+                waiting.remove(work)
+                with _errors_to(logs / "engine.err"):
+                    running.append((work, executor.submit(work)))
+                print(f"job {running[-1][1].job_id}: {' '.join(work.go_on)}", flush=True)
+            if not running:
+                break
             ended = [pair for pair in running if pair[1].done()]
             for work, job in ended:
                 running.remove((work, job))
-                if os.path.exists(work.result):
+                if os.path.exists(work.mark):
                     yield work
+                elif work.saved.exists():  # the engine does not queue it again, or not any more
+                    work.saved.unlink()
+                    waiting.append(work)
                 else:
                     failures.append(f"{work.folder}: {_last_words(job)}")
             if not ended:
@@ -135,6 +206,9 @@ def launch(works: Sequence[Work], config: JobsConfig, logs: Path) -> Iterator[Wo
     finally:
         for _, job in running:  # they save and leave
             job.cancel(check=False)
+        deadline = time.monotonic() + LEAVING
+        while any(not job.done() for _, job in running) and time.monotonic() < deadline:
+            time.sleep(0.1)
     if failures:
         raise InputError(
             f"{len(failures)} of {len(works)} jobs failed, logs are in {logs}, the same command "
@@ -163,6 +237,24 @@ def _executor(config: JobsConfig, logs: Path) -> Any:
     except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
         raise InputError(f"launcher {config.launcher!r}: {error}") from error
     return executor
+
+
+@contextmanager
+def _errors_to(path: Path) -> Iterator[None]:
+    """Has programs that begin in the block write their errors to a file, not to the terminal.
+
+    submitit's own for a local job tells a Ctrl-C with a traceback.
+    """
+    sys.stderr.flush()
+    former = os.dup(2)
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(former, 2)
+        os.close(former)
 
 
 def _last_words(job: Any) -> str:

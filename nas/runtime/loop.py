@@ -188,6 +188,8 @@ def steps(
     said_every = max(1, training.steps_per_epoch // 10)
     with bar, closing(log):
         start, changed = time.perf_counter(), False
+        if training.deadline is not None:
+            training.deadline.steps_begin(training)
         while training.step < training.total_steps:
             training.advance()
             bar.update()

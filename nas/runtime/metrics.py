@@ -80,6 +80,17 @@ class MetricsLog:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.path, text.encode())
 
+    def take_in(self, other: "MetricsLog") -> None:
+        """Moves the rows of another log to this one, in the order of their steps.
+
+        Raises:
+            InputError: as `read`.
+        """
+        rows = {row["step"]: row for row in [*self.read(), *other.read()]}
+        text = "".join(json.dumps(rows[step]) + "\n" for step in sorted(rows))
+        write_atomically(self.path, text.encode())
+        other.path.unlink()
+
     def _warn_of_gap(self, rows: list[dict[str, Any]], last_step: int) -> None:
         """Says that lines have been lost which a finished epoch had written."""
         epochs = [row for row in rows if type(row.get("epoch")) is int and row["epoch"] > 0]

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cells.errors import InputError
@@ -16,13 +16,14 @@ OWNER = ".owner"
 
 
 @contextmanager
-def owning(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+def owning(folder: Path, *, part: str | None = None, patience: float = 0.0) -> Iterator[None]:
     """Owns a run folder inside the block; of several processes of one run the first does.
 
     The lock is the system's (`flock`): it ends with the process, however that ends.
 
     Args:
         folder: an existing folder that can be written to.
+        part: what is owned of it alone, beside owners of other parts; None for all of it.
         patience: seconds to wait for another owner to leave.
 
     Raises:
@@ -32,10 +33,21 @@ def owning(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    path = folder / OWNER
+    with ExitStack() as held:
+        held.enter_context(_locking(folder, OWNER, part is not None, patience))
+        if part is not None:
+            held.enter_context(_locking(folder, f"{OWNER}-{part}", False, patience))
+        yield
+
+
+@contextmanager
+def _locking(folder: Path, name: str, shared: bool, patience: float) -> Iterator[None]:
+    """Locks a file in a folder inside the block, for itself or beside others that share it."""
+    path = folder / name
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with open(path, "ab+", buffering=0) as file:  # closing it has nothing left to write
         deadline = time.monotonic() + patience
-        while not _locked(file.fileno()):
+        while not _locked(file.fileno(), kind):
             if time.monotonic() >= deadline:
                 file.seek(0)
                 owner = file.read(200).decode(errors="replace").strip() or "another process"
@@ -47,9 +59,9 @@ def owning(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,19 @@ from safetensors.torch import load_file
 
 from cells.errors import InputError
 from nas.commands.family import command
+from nas.commands.retrain import command as retrain_command
 from nas.reports.report import read_rows
-from nas.retraining.family import retrain_family, retraining, spread, work
+from nas.retraining.family import (
+    job_works,
+    retrain_family,
+    retrained_folder,
+    retraining,
+    spread,
+)
 from nas.retraining.trainer import Trainer
 from nas.run import read_any_run, search
 from nas.runtime.metrics import MetricsLog
+from nas.runtime.owner import owning
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--epochs", "1", "--warmup-epochs", "0", "--device", "cpu"]
@@ -146,42 +156,125 @@ def test_an_interrupted_family_goes_on_with_the_same_command(
     assert record(run) == whole
 
 
-def test_a_job_saves_when_its_time_is_up_and_the_family_goes_on_in_another(
+def end_time(owner: Path, times: int = 1) -> None:
+    """Sends jobs the signal with which an engine says that their time is over.
+
+    A job is the parent of the process that owns a folder; SLURM sends the signal to both.
+
+    Args:
+        owner: file that names that process.
+        times: how often, to a job that has begun since.
+    """
+    deadline, former = time.monotonic() + 600, ""
+    for _ in range(times):
+        while not (owner.exists() and owner.read_text() not in ("", former)):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        former = owner.read_text()
+        process = former.split()[1]
+        os.kill(int(process), signal.SIGSTOP)  # it does not end meanwhile
+        parent = subprocess.check_output(["ps", "-o", "ppid=", "-p", process], text=True)
+        os.kill(int(process), signal.SIGUSR2)
+        os.kill(int(parent), signal.SIGUSR2)
+        os.kill(int(process), signal.SIGCONT)
+
+
+def test_jobs_train_a_seed_each_and_are_queued_again_when_their_time_is_over(
     run: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = spread(read_rows(run), "params", 1)[0]
-    job = retraining(run, row, FOUR[2:])
-    assert job is not None and job.folder is not None
-    begun, folder, again = work(job, 1), job.folder, []
-
-    def end_time() -> None:
-        deadline = time.monotonic() + 600
-        while not folder.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGUSR2)
-
-    # As submitit does: from the handler of a signal that comes while it waits for the run.
-    former = signal.signal(signal.SIGUSR2, lambda *_: again.append(begun.checkpoint()))
-    try:
-        threading.Thread(target=end_time).start()
-        assert begun() == 128 + signal.SIGTERM
-    finally:
-        signal.signal(signal.SIGUSR2, former)
-    assert [each.function for each in again] == [begun]
-    assert not (folder / "result.json").exists()
-
+    folder = retrained_folder(run, row)
+    ending = threading.Thread(target=end_time, args=(folder / ".owner-seed-0",))
+    ending.start()
     command([str(run), "--cells", "1", *FOUR[2:], "--launcher", "local"])
+    ending.join()
+
+    logs = run / "jobs"
+    jobs = re.findall(r"^job (\d+): (.+)$", capsys.readouterr().out, re.MULTILINE)
+    told = {words.partition(str(folder))[2].strip(): number for number, words in jobs}
+    assert list(told) == ["--only 0", "--only 3", ""]
+    said = (logs / f"{told['--only 0']}_0_log.out").read_text()
+    assert said.count("Starting with") == 2  # it is begun twice
+    assert "stopped at step" in said and f"go on with --resume {folder}" in said
+    assert "Starting with" in (logs / f"{told['--only 3']}_0_log.out").read_text()
     found = record(run)
     assert found.pop("table") == whole["table"][:1]
     assert found == {name: each for name, each in whole.items() if folder.name in name}
-    assert f"job {next((run / 'jobs').iterdir()).name.partition('_')[0]}: {folder}" in (
-        capsys.readouterr().out
-    )
+    assert not list(folder.glob("metrics-seed-*"))
+
+
+def test_slurm_is_told_the_time_and_queues_again(
+    run: Path, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time is over twice; the second time the cluster does not queue the job again."""
+    programs, state = tmp_path / "bin", tmp_path / "slurm"
+    programs.mkdir()
+    state.mkdir()
+    for name in ("sbatch", "controller", "srun", "sacct", "scontrol", "scancel"):
+        text = (Path(__file__).parent / "fake_slurm.py").read_text()
+        (programs / name).write_text(f"#!{sys.executable}\n{text}")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(state))
+    monkeypatch.setenv("PYTHONPATH", "")
+    row = spread(read_rows(run), "params", 1)[0]
+    folder, logs = retrained_folder(run, row), run / "jobs"
+    ending = threading.Thread(target=end_time, args=(folder / ".owner", 2))
+    ending.start()
+    options = ["--job-time", "7", "--job-options", "cpus_per_task=2", "slurm_partition=long"]
+    command([str(run), "--cells", "1", *FOUR[2:], "--seeds", "0", "--launcher", "slurm", *options])
+    ending.join()
+
+    batch = (state / "100.sh").read_text()
+    for line in ("job-name=nas", "time=7", "signal=USR2@90", "open-mode=append", "partition=long"):
+        assert f"#SBATCH --{line}\n" in batch
+    assert "#SBATCH --cpus-per-task=2\n" in batch
+    assert f"{sys.executable} -u -m submitit.core._submit {logs}" in batch
+    said = [(logs / f"{number}_0_log.out").read_text() for number in (100, 101)]
+    assert [text.count("Starting with") for text in said] == [2, 1]
+    assert "Requeued job 100 (999 remaining timeouts)" in said[0]
+    assert {path.name for path in state.glob("*.sh")} == {"100.sh", "101.sh"}
+    networks = [record(run)[f"retrained/{folder.name}/model.safetensors"]]
+    assert networks == [whole[f"retrained/{folder.name}/model.safetensors"]]
+
+
+def test_what_jobs_leave_undone_goes_on_without_them(
+    run: Path, whole: dict[str, Any], interrupted: Any
+) -> None:
+    """A network trained alone, another begun alone; the family goes on with both."""
+    row = spread(read_rows(run), "params", 1)[0]
+    job = retraining(run, row, FOUR[2:])
+    assert job is not None and job.folder is not None
+    first, second, last = job_works(job, 1, run / "jobs")
+    assert (first.after, second.after) == ((), (str(job.folder),))
+    assert last.after == (first.mark, second.mark)
+    retrain_command(first.begin[1:])
+    with interrupted(Trainer, 7, signal.SIGTERM):
+        retrain_command(second.go_on[1:])
+    assert not (job.folder / "result.json").exists()
+    with owning(job.folder, part="seed-3"):
+        with pytest.raises(InputError, match="in use by process"):
+            retrain_command(second.go_on[1:])
+        with pytest.raises(InputError, match="in use by process"):
+            command([str(run), *FOUR])
+        retrain_command(first.go_on[1:])
+    command([str(run), *FOUR])
+    assert record(run) == whole
+
+
+def test_seeds_that_a_gpu_trains_side_by_side_are_one_job(run: Path) -> None:
+    job = retraining(run, spread(read_rows(run), "params", 1)[0], FOUR[2:])
+    assert job is not None
+    (work,) = job_works(job, 2, run / "jobs")
+    assert work.begin[-4:] == ("--at-once", "2", "--out", str(job.folder))
+    single = job._replace(config=replace(job.config, seeds=(3,)))
+    assert len(job_works(single, 1, run / "jobs")) == 1
 
 
 KILLED = """
 import os, signal, sys
 from nas.commands.family import command
+from nas.commands.retrain import command as retrain_command
 from nas.retraining.trainer import Trainer
 
 advance, steps = Trainer.advance, iter(range(1, 100))

@@ -9,11 +9,14 @@ import pytest
 
 import retrain as script
 from cells.errors import InputError
+from cells.notation import read_genotype
+from nas.cell_search.config import SearchConfig
 from nas.commands import family
+from nas.commands.search import command as search_command
 from nas.retraining import plan as planning
 from nas.retraining.config import RetrainConfig, read_retraining
 from nas.retraining.job import Job
-from nas.retraining.plan import Plan, fitted, lines, within
+from nas.retraining.plan import Plan, family_line, fitted, lines, within
 from nas.runtime.course import Pace
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
@@ -48,6 +51,27 @@ def test_a_plan_is_told_in_lines() -> None:
     assert found["cell 1"].startswith("4 min 50 s: 0.5 s a step, 2 s at the end of an epoch")
     assert (found["all"], found["memory"]) == ("8 min 0 s", "1.00 GiB")
     assert lines([]) == [("all", "is done already")]
+
+
+def test_a_search_tells_what_its_family_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three cells like the one in the middle, as long and where `nas family` trains them."""
+    seen = []
+
+    def measured(jobs: list[Job]) -> list[Plan]:
+        seen.extend(jobs)
+        return [planned(0.5, jobs[0].config)]
+
+    monkeypatch.setattr(planning, "plan", measured)
+    search = {"data": "digits", "channels": 4, "num_cells": 1}
+    genotype = replace(read_genotype(CELL), search=search)
+    name, text = family_line(genotype, SearchConfig(device="cpu", data_root="elsewhere"))
+    # 18 epochs of 10 steps of one seed: 180 · 0.5 + 18 · 2 + 5 = 131 s each; 2.5 checkpoints each.
+    assert (name, text) == (
+        "family", "6 min 33 s and 7.5 MiB more, by nas family: 3 cells, 18 epochs each",
+    )  # fmt: skip
+    (job,) = seen
+    assert job.genotype is genotype
+    assert (job.config.epochs, job.config.data_root, job.config.device) == (18, "elsewhere", "cpu")
 
 
 def test_others_have_the_length_of_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +109,17 @@ def test_a_dry_run_leaves_nothing(
     out = capsys.readouterr().out
     assert "networks   2, 6 steps each, 2 in an epoch" in out
     assert "nothing was written" in out
+    assert not [*here.iterdir()]
+
+
+def test_a_dry_run_of_a_search_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--epochs", "2", "--warmup-epochs", "1", "--grid", "5", "--chance", "2"]
+    search_command(["digits", *OPTIONS[4:], *options, "--dry-run"])
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert told["steps"] == "2, 1 in an epoch"
+    assert told["family"].endswith("more, by nas family: 3 cells, 18 epochs each")
     assert not [*here.iterdir()]
 
 

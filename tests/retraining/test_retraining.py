@@ -659,7 +659,7 @@ def test_the_command(
         (["--genotype", CELL, "--epochs", "three"], "epochs"),
         (["--data", "digits"], "no genotype: name one"),
         (["--genotype", CELL, "--at-once", "0"], "at-once must be at least 1, got 0"),
-        (["--genotype", CELL, "--at-once", "two"], "at-once must be an integer of at least 1, got"),
+        (["--genotype", CELL, "--at-once", "two"], "at-once must be an integer, got 'two'"),
         (["--genotype", "nothing.json"], "no genotype file"),
         (["--resume", "nowhere"], "nowhere is not the folder of a retraining"),
     ],

@@ -91,6 +91,24 @@ def test_another_speed_than_measured_ends_in_time(speed: float) -> None:
     assert abs(clock.now + speed * 30 - begun - limit) <= 0.01 * limit
 
 
+def test_what_is_done_before_the_first_step_is_no_steps_time() -> None:
+    clock = Clock()
+    course = Course(SearchConfig(epochs=50, warmup_epochs=25))
+    given = deadline(2000.0, clock)
+    given.fit(course)
+    clock.now += 200.0  # folders, processes
+    given.steps_begin(course)
+    before = course_of(course.config)
+    for _ in range(PER_EPOCH):
+        clock.now += 2.0
+        course.step += 1
+    clock.now += 1.0
+    assert given.fit(course) and course_of(course.config) != before
+    # 200 s fewer are left, at the speed that was measured.
+    left = 2000.0 - 200 - 30 - seconds(course)
+    assert 0 <= left <= 2 * 4 + 1
+
+
 def test_a_resume_counts_what_was_spent_and_not_the_time_between() -> None:
     clock = Clock()
     course = Course(SearchConfig(epochs=50, warmup_epochs=25))

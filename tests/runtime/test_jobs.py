@@ -3,13 +3,14 @@ where they are, in tests/retraining/test_family.py."""
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cells.errors import InputError
 from nas.runtime.commandline import options, parse
-from nas.runtime.jobs import JobsConfig, Work, launch
+from nas.runtime.jobs import JobsConfig, Work, launch, take_jobs, works
 from nas.weight_search.lottery import LotteryConfig
 
 
@@ -28,27 +29,44 @@ def test_options_have_names_and_values() -> None:
         JobsConfig(launcher="slrum")
 
 
+def test_options_of_jobs_are_taken_off_a_command_line() -> None:
+    args = ["digits", "--jobs", "3", "--job-options", "a=1", "b=c", "--lam-low", "-1", "--help"]
+    assert take_jobs(args) == JobsConfig(jobs=3, job_options=("a=1", "b=c"))
+    assert args == ["digits", "--lam-low", "-1", "--help"]
+
+
+def test_parts_of_a_run_are_jobs_between_its_beginning_and_its_end(tmp_path: Path) -> None:
+    parts = {"0": Path("x"), "7": Path("x/7")}
+    first, other, last = works(Path("x"), ["begin"], ["go", "on"], tmp_path, parts)
+    assert (first.begin, first.go_on, first.after) == (
+        ("begin", "--only", "0"), ("go", "on", "--only", "0"), (),
+    )  # fmt: skip
+    assert other.begin == other.go_on == ("go", "on", "--only", "7")
+    assert other.after == ("x/7",)
+    assert last.begin == last.go_on == ("go", "on")
+    assert last.after == (first.mark, other.mark) and len({first.mark, other.mark, last.mark}) == 3
+
+
 def test_a_command_line_gives_its_settings_back() -> None:
     config = LotteryConfig(layers=("32", "8"), epochs=3, device="cpu")
     assert parse(LotteryConfig, LotteryConfig(), options(vars(config)), "x") == config
 
 
 def test_a_failed_job_is_told_after_the_others(tmp_path: Path) -> None:
-    """A run that leaves no result, beside one whose result is there."""
-    (tmp_path / "there").touch()
-    verbs = ("serach",), ("--help",)
-    works = [
-        Work(str(tmp_path / "bad"), verbs[0], (), str(tmp_path / "bad" / "result.json")),
-        Work(str(tmp_path / "good"), verbs[1], (), str(tmp_path / "there")),
-    ]
+    """A run that fails, one that waits for it, and one that ends well, again."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    bad, good = (works(tmp_path / verb, [verb], (), logs)[0] for verb in ("serach", "--help"))
+    Path(bad.mark).touch()  # of a launch before
+    waiting = replace(good, after=(bad.mark,))
     done = []
     with pytest.raises(InputError) as error:
-        for work in launch(works, JobsConfig(launcher="local", jobs=1), tmp_path / "logs"):
+        for work in launch([bad, waiting, good], JobsConfig(launcher="local", jobs=1), logs):
             done.append(work)
-    assert done == works[1:]
+    assert done == [good]
     assert str(error.value) == (
-        f"1 of 2 jobs failed, logs are in {tmp_path / 'logs'}, the same command goes on: "
-        f"{tmp_path / 'bad'}: error: unknown command 'serach': did you mean 'search'?"
+        f"1 of 3 jobs failed, logs are in {logs}, the same command goes on: "
+        f"{tmp_path / 'serach'}: error: unknown command 'serach': did you mean 'search'?"
     )
 
 

@@ -118,3 +118,16 @@ def test_accuracy_equals_scikit_learn() -> None:
     expected = accuracy_score(labels.numpy(), logits.argmax(1).numpy())
     assert accuracy(logits, labels).item() == pytest.approx(expected, rel=1e-6)
     assert accuracy(torch.eye(3), torch.tensor([0, 1, 0])).item() == pytest.approx(2 / 3)
+
+
+def test_a_log_takes_in_another_in_the_order_of_steps(tmp_path: Path) -> None:
+    log, apart = MetricsLog(tmp_path / "all"), MetricsLog(tmp_path / "apart")
+    for step in (1, 3, 4):
+        log.append({"step": step, "of": "all"})
+    for step in (2, 3):  # 3 was done once more
+        apart.append({"step": step, "of": "apart"})
+    log.take_in(apart)
+    assert [(row["step"], row["of"]) for row in log.read()] == [
+        (1, "all"), (2, "apart"), (3, "apart"), (4, "all"),
+    ]  # fmt: skip
+    assert not apart.path.exists()

@@ -107,3 +107,13 @@ def test_twenty_at_once_have_one_owner(tmp_path: Path) -> None:
     ]
     assert [process.wait() for process in processes] == [0] * 20
     assert (tmp_path / "n").read_text() == "20"
+
+
+def test_parts_of_a_folder_have_owners_side_by_side(tmp_path: Path) -> None:
+    with owning(tmp_path, part="seed-0"), owning(tmp_path, part="seed-1"):
+        for part in (None, "seed-0", "seed-1"):
+            with pytest.raises(InputError, match="in use by process"), owning(tmp_path, part=part):
+                pass
+    whole, part = owning(tmp_path), owning(tmp_path, part="seed-0")
+    with whole, pytest.raises(InputError, match="in use"), part:
+        pass

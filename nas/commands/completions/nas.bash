@@ -7,12 +7,12 @@
 
 _shtab_nas_subparsers=(search ask draw report compare retrain family predict export generate prune tune lottery doctor completion)
 
-_shtab_nas_search_option_strings=(--data --space --channels --num-cells --costs --lam-low --lam-high --epochs --batch-size --finalists --seed --device --threads -h --help --image-size --image-fit --val-fraction --split-seed --shrink --class-weights --metric --crop-padding --flip --cutout --stem-stride --lam --lam-unit --lams-per-step --latency-batch --latency-file --hypernet --knots --hidden --rank --relax --temperature --temperature-end --temperature-schedule --edge-weights --discretise --price --resource --arch-kl --arch-kl-end --regulariser --regulariser-price --estimator --score-lams --order --epsilon --hessian --steps --warmup-epochs --op-probs --trained-cells --precision --w-lr --w-lr-min --w-momentum --w-weight-decay --w-grad-clip --arch-lr --arch-lr-end --arch-beta1 --arch-weight-decay --weights --kernel-embedding --prior-variance --initial-sigma --bounds --constraint --bound-levels --partial-channels --keep-ops --perturb --perturb-radius --finalist-source --naswot --searches --grid --eval-images --chance --data-root --tensorboard --layers --runs --target --task --initial-sigma-high --start --tune --tune-width --draws --resume --config --out --method --timeout --time --dry-run --quiet)
+_shtab_nas_search_option_strings=(--data --space --channels --num-cells --costs --lam-low --lam-high --epochs --batch-size --finalists --seed --device --threads -h --help --image-size --image-fit --val-fraction --split-seed --shrink --class-weights --metric --crop-padding --flip --cutout --stem-stride --lam --lam-unit --lams-per-step --latency-batch --latency-file --hypernet --knots --hidden --rank --relax --temperature --temperature-end --temperature-schedule --edge-weights --discretise --price --resource --arch-kl --arch-kl-end --regulariser --regulariser-price --estimator --score-lams --order --epsilon --hessian --steps --warmup-epochs --op-probs --trained-cells --precision --w-lr --w-lr-min --w-momentum --w-weight-decay --w-grad-clip --arch-lr --arch-lr-end --arch-beta1 --arch-weight-decay --weights --kernel-embedding --prior-variance --initial-sigma --bounds --constraint --bound-levels --partial-channels --keep-ops --perturb --perturb-radius --finalist-source --naswot --searches --grid --eval-images --chance --data-root --tensorboard --layers --runs --target --task --initial-sigma-high --start --tune --tune-width --draws --launcher --jobs --job-time --job-options --resume --config --out --method --timeout --time --only --dry-run --quiet)
 _shtab_nas_ask_option_strings=(-h --help --lam --at-most --json --out)
 _shtab_nas_draw_option_strings=(-h --help --out)
 _shtab_nas_report_option_strings=(-h --help)
 _shtab_nas_compare_option_strings=(-h --help --out)
-_shtab_nas_retrain_option_strings=(--genotype --inherit --data --channels --num-cells --epochs --batch-size --lr --seeds --device --threads -h --help --image-size --image-fit --split-seed --stem-stride --drop-path --auxiliary-weight --crop-padding --flip --cutout --class-weights --metric --steps --lr-min --warmup-epochs --momentum --nesterov --weight-decay --grad-clip --label-smoothing --precision --compile --data-root --tensorboard --resume --out --at-once --timeout --time --dry-run --quiet)
+_shtab_nas_retrain_option_strings=(--genotype --inherit --data --channels --num-cells --epochs --batch-size --lr --seeds --device --threads -h --help --image-size --image-fit --split-seed --stem-stride --drop-path --auxiliary-weight --crop-padding --flip --cutout --class-weights --metric --steps --lr-min --warmup-epochs --momentum --nesterov --weight-decay --grad-clip --label-smoothing --precision --compile --data-root --tensorboard --resume --out --at-once --timeout --time --only --dry-run --quiet)
 _shtab_nas_family_option_strings=(--genotype --inherit --data --channels --num-cells --epochs --batch-size --lr --seeds --device --threads -h --help --image-size --image-fit --split-seed --stem-stride --drop-path --auxiliary-weight --crop-padding --flip --cutout --class-weights --metric --steps --lr-min --warmup-epochs --momentum --nesterov --weight-decay --grad-clip --label-smoothing --precision --compile --data-root --tensorboard --launcher --jobs --job-time --job-options --cells --at-once --time --dry-run --quiet)
 _shtab_nas_predict_option_strings=(-h --help --json --top)
 _shtab_nas_export_option_strings=(-h --help --to --out --images --int8 --data --data-root)
@@ -91,6 +91,7 @@ _shtab_nas_search___perturb_choices=(none random adversarial)
 _shtab_nas_search___finalist_source_choices=(drawn mixed random evolved)
 _shtab_nas_search___task_choices=(auto classification regression)
 _shtab_nas_search___tune_choices=(none local)
+_shtab_nas_search___launcher_choices=(local slurm)
 _shtab_nas_search___method_choices=(darts darts-second snas gdas fbnet drnas fairdarts pc-darts sdarts-rs sdarts-adv rc-darts budgeted darts-cc hypernetworks random-search evolution gibbs)
 _shtab_nas_retrain_pos_0_choices=(digits mnist fashion cifar10 cifar100 default)
 _shtab_nas_retrain___device_choices=(auto cpu cuda)
@@ -124,6 +125,7 @@ _shtab_nas_search___partial_channels_nargs='*'
 _shtab_nas_search___keep_ops_nargs='*'
 _shtab_nas_search___tensorboard_nargs='?'
 _shtab_nas_search___layers_nargs='*'
+_shtab_nas_search___job_options_nargs='*'
 _shtab_nas_search___dry_run_nargs=0
 _shtab_nas_search___quiet_nargs=0
 _shtab_nas_ask__h_nargs=0

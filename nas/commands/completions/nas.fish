@@ -51,7 +51,7 @@ function _shtab_nas_using
 end
 
 set -g _shtab_nas_commands search ask draw report compare retrain family predict export generate prune tune lottery doctor completion
-set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --steps --target --task --temperature --temperature-end --temperature-schedule --tensorboard --threads --time --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
+set -g _shtab_nas_opts_with_value --arch-beta1 --arch-kl --arch-kl-end --arch-lr --arch-lr-end --arch-weight-decay --at-most --at-once --auxiliary-weight --batch-size --bound-levels --bounds --by --cells --chance --channels --class-weights --compile --config --constraint --costs --crop-padding --cutout --data --data-root --device --discretise --draws --drop-path --edge-weights --epochs --epsilon --estimator --eval-images --finalist-source --finalists --flip --genotype --grad-clip --grid --hessian --hidden --hypernet --image-fit --image-size --images --inherit --initial-sigma --initial-sigma-high --job-options --job-time --jobs --keep-ops --kernel-embedding --knots --label-smoothing --lam --lam-high --lam-low --lam-unit --lams-per-step --latency-batch --latency-file --launcher --layers --lr --lr-min --method --metric --momentum --naswot --nesterov --num-cells --only --op-probs --order --out --partial-channels --perturb --perturb-radius --precision --price --prior-variance --rank --regulariser --regulariser-price --relax --resource --resume --rounds --runs --score-lams --searches --seed --seed-number --seeds --share --shrink --space --split-seed --start --stem-stride --steps --target --task --temperature --temperature-end --temperature-schedule --tensorboard --threads --time --timeout --to --top --trained-cells --tune --tune-width --val-fraction --w-grad-clip --w-lr --w-lr-min --w-momentum --w-weight-decay --warmup-epochs --weight-decay --weights
 
 complete -c nas -e
 complete -c nas -f
@@ -151,12 +151,17 @@ complete -c nas -n '_shtab_nas_using search' -l start -xka "(__fish_complete_pat
 complete -c nas -n '_shtab_nas_using search' -l tune -xka "none local" -d 'none, or local: λ is learned, too, down the validation loss of the weights'"'"' means, and weights are generated for λs about it'
 complete -c nas -n '_shtab_nas_using search' -l tune-width -x -d 'Standard deviation of log λ about the one that is learned'
 complete -c nas -n '_shtab_nas_using search' -l draws -x -d 'Draws of the weights for the evidence in the final table'
+complete -c nas -n '_shtab_nas_using search' -l launcher -xka "local slurm" -d 'What runs it as jobs: local (processes here) or slurm; None runs all in this process'
+complete -c nas -n '_shtab_nas_using search' -l jobs -x -d 'Jobs at once'
+complete -c nas -n '_shtab_nas_using search' -l job-time -x -d 'Minutes after which a job saves, is queued again and goes on'
+complete -c nas -n '_shtab_nas_using search' -l job-options -x -d 'Further ones of submitit, e.g'
 complete -c nas -n '_shtab_nas_using search' -l resume -xka "(__fish_complete_path (commandline -ct))" -d resume
 complete -c nas -n '_shtab_nas_using search' -l config -xka "(__fish_complete_path (commandline -ct))" -d config
 complete -c nas -n '_shtab_nas_using search' -l out -xka "(__fish_complete_path (commandline -ct))" -d out
 complete -c nas -n '_shtab_nas_using search' -l method -xka "darts darts-second snas gdas fbnet drnas fairdarts pc-darts sdarts-rs sdarts-adv rc-darts budgeted darts-cc hypernetworks random-search evolution gibbs" -d method
 complete -c nas -n '_shtab_nas_using search' -l timeout -x -d timeout
 complete -c nas -n '_shtab_nas_using search' -l time -x -d time
+complete -c nas -n '_shtab_nas_using search' -l only -x -d only
 complete -c nas -n '_shtab_nas_using search' -l dry-run -d dry_run
 complete -c nas -n '_shtab_nas_using search' -l quiet -d quiet
 complete -c nas -n '_shtab_nas_using search; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 darts-cc nasbench201 images mlp mlp-digits mlp-cifar10" -d preset
@@ -219,6 +224,7 @@ complete -c nas -n '_shtab_nas_using retrain' -l out -xka "(__fish_complete_path
 complete -c nas -n '_shtab_nas_using retrain' -l at-once -x -d at_once
 complete -c nas -n '_shtab_nas_using retrain' -l timeout -x -d timeout
 complete -c nas -n '_shtab_nas_using retrain' -l time -x -d time
+complete -c nas -n '_shtab_nas_using retrain' -l only -x -d only
 complete -c nas -n '_shtab_nas_using retrain' -l dry-run -d dry_run
 complete -c nas -n '_shtab_nas_using retrain' -l quiet -d quiet
 complete -c nas -n '_shtab_nas_using retrain; and test $_shtab_nas_npos -eq 0' -ka "digits mnist fashion cifar10 cifar100 default" -d preset
@@ -258,7 +264,7 @@ complete -c nas -n '_shtab_nas_using family' -l precision -xka "auto float32 bfl
 complete -c nas -n '_shtab_nas_using family' -l compile -x -d 'Compile the network with torch.compile: a slow start, then faster steps'
 complete -c nas -n '_shtab_nas_using family' -l data-root -xka "(__fish_complete_path (commandline -ct))" -d 'Folder of the downloaded data sets; NAS_DATA in the environment sets another default'
 complete -c nas -n '_shtab_nas_using family' -l tensorboard -x -d 'Write event files for TensorBoard as well, into the run'"'"'s folder tensorboard'
-complete -c nas -n '_shtab_nas_using family' -l launcher -xka "local slurm" -d 'What runs the retrainings as jobs: local (processes here) or slurm; None runs them in this process, one after the other'
+complete -c nas -n '_shtab_nas_using family' -l launcher -xka "local slurm" -d 'What runs it as jobs: local (processes here) or slurm; None runs all in this process'
 complete -c nas -n '_shtab_nas_using family' -l jobs -x -d 'Jobs at once'
 complete -c nas -n '_shtab_nas_using family' -l job-time -x -d 'Minutes after which a job saves, is queued again and goes on'
 complete -c nas -n '_shtab_nas_using family' -l job-options -x -d 'Further ones of submitit, e.g'
