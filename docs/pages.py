@@ -21,6 +21,8 @@ import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+SITE = DOCS / "site"
+"""What is no page: settings, a template, a style, a script."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 """A link or a picture of Markdown; one that stays on its page has no target and is left alone."""
 
@@ -33,6 +35,7 @@ def sources() -> dict[Path, str]:
     """Returns the files of the repository that the site has, with their places there."""
     found = {path: str(path.relative_to(DOCS)) for path in sorted(DOCS.glob("**/*.md"))}
     found |= {path: f"pictures/{path.name}" for path in sorted(DOCS.glob("pictures/*"))}
+    found |= {SITE / name: name for name in ("style.css", "iframe-worker.js")}
     found |= {ROOT / f"{name}.md": f"{name.lower()}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")}
     return found | {DOCS / "journey.ipynb": "journey.md"}
 
@@ -111,16 +114,17 @@ def build(out: Path) -> None:
     Raises:
         BrokenPage: if a link leads nowhere, or a page has no place in the navigation.
     """
-    settings = (DOCS / "zensical.toml").read_text(encoding="utf-8")
+    settings = (SITE / "zensical.toml").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "zensical.toml").write_text(settings, encoding="utf-8")
+        shutil.copytree(SITE / "theme", folder / "theme")
         copy_pages(folder / "pages")
         written = {str(p.relative_to(folder / "pages")) for p in folder.glob("pages/**/*.md")}
         listed = set(in_nav(tomllib.loads(settings)["project"]["nav"]))
         if written != listed:
             odd = ", ".join(sorted(written ^ listed))
-            raise BrokenPage(f"docs/zensical.toml: nav and pages differ in {odd}")
+            raise BrokenPage(f"docs/site/zensical.toml: nav and pages differ in {odd}")
         command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", "zensical.toml"]
         # Docstrings are read from the source, which is found as a module is.
         env = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}

@@ -116,8 +116,8 @@ def predict(
 ) -> "Iterator[Prediction] | Iterator[RowPrediction]":
     """Classifies images in files, folders or globs, or predicts rows: see `nas.export.predict`.
 
-    for found in nas.predict("model.safetensors", ["photos"]):
-        print(found.path, found.class_name)
+        for found in nas.predict("model.safetensors", ["photos"]):
+            print(found.path, found.class_name)
     """
     from nas.export.predict import predict
 
