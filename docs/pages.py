@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import reference
+from docs import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -36,7 +36,10 @@ def sources() -> dict[Path, str]:
     found = {path: str(path.relative_to(DOCS)) for path in sorted(DOCS.glob("**/*.md"))}
     found |= {path: f"pictures/{path.name}" for path in sorted(DOCS.glob("pictures/*"))}
     found |= {SITE / name: name for name in ("style.css", "iframe-worker.js")}
-    found |= {ROOT / f"{name}.md": f"{name.lower()}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")}
+    found |= {
+        ROOT / f"{name}.md": f"{name.lower()}.md"
+        for name in ("README", "CONTRIBUTING", "CHANGELOG")
+    }
     return found | {DOCS / "journey.ipynb": "journey.md"}
 
 
@@ -108,6 +111,20 @@ def in_nav(entries: object) -> Iterator[str]:
             yield from in_nav(entry)
 
 
+def run_zensical(folder: Path) -> None:
+    """Builds the site of a folder with settings and pages, in its folder `site`.
+
+    Raises:
+        BrokenPage: with all that it has to say, if a link or an anchor leads nowhere.
+    """
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", "zensical.toml"]
+    # Docstrings are read from the source, which is found as a module is.
+    env = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BrokenPage((done.stdout + done.stderr).strip())
+
+
 def build(out: Path) -> None:
     """Builds the site, in place of what the folder held.
 
@@ -125,12 +142,7 @@ def build(out: Path) -> None:
         if written != listed:
             odd = ", ".join(sorted(written ^ listed))
             raise BrokenPage(f"docs/site/zensical.toml: nav and pages differ in {odd}")
-        command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", "zensical.toml"]
-        # Docstrings are read from the source, which is found as a module is.
-        env = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BrokenPage((done.stdout + done.stderr).strip())
+        run_zensical(folder)
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(folder / "site", out)
 

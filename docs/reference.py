@@ -49,31 +49,38 @@ PAGE_OF = {
 
 def pages() -> dict[str, str]:
     """Returns the Markdown of every page, by its name."""
-    return {
-        "commands": commands(),
-        "search": f"# Settings of a search\n\n{SEARCH}\n{tables(SearchConfig)}"
-        f"## Presets\n\nWhat each changes of the defaults above.\n\n{presets(PRESETS)}\n"
-        f"## Methods\n\nWhat `--method` changes of the preset; more in [Methods](../methods.md).\n\n"
-        f"{differences(METHODS)}",
-        "retrain": f"# Settings of a retraining\n\n{RETRAIN}\n{tables(RetrainConfig)}"
-        f"## Presets\n\nWhat each changes of the defaults above.\n\n{presets(RETRAIN_PRESETS)}",
-        "mlp": f"# Settings of the space mlp\n\n{MLP}\n{tables(WeightConfig)}"
-        f"## Presets\n\nWhat each changes of the defaults above.\n\n{presets(WEIGHT_PRESETS)}\n"
-        f"## Lottery tickets\n\nSettings of `nas lottery`.\n\n{tables(LotteryConfig, 3)}",
-        "python": functions(),
-        "packages": packages(),
-    }
+    changed = "## Presets\n\nWhat each changes of the defaults above.\n"
+    methods = "What `--method` changes of the preset; see [Methods](../methods.md)."
+    parts = {
+        "search": [
+            "# Settings of a search", SEARCH, tables(SearchConfig), changed, presets(PRESETS),
+            "## Methods", methods, differences(METHODS),
+        ],
+        "retrain": [
+            "# Settings of a retraining", RETRAIN, tables(RetrainConfig), changed,
+            presets(RETRAIN_PRESETS),
+        ],
+        "mlp": [
+            "# Settings of the space mlp", MLP, tables(WeightConfig), changed,
+            presets(WEIGHT_PRESETS), "## Lottery tickets", "Settings of `nas lottery`.",
+            tables(LotteryConfig, 3),
+        ],
+    }  # fmt: skip
+    settings = {name: "\n\n".join(part) for name, part in parts.items()}
+    return settings | {"commands": commands(), "python": functions(), "packages": packages()}
 
 
-SEARCH = """`nas search PRESET --option value …` takes them, and `nas.search(PRESET, option=value, …)`
-in Python, with `_` for `-`. A preset has defaults of its own, listed below the settings;
+SEARCH = """`nas search PRESET --option value …` takes them, and
+`nas.search(PRESET, option=value, …)` in Python, with `_` for `-`. A preset has defaults of its own, listed below the settings;
 `nas search PRESET --help` shows them all.
 """
 RETRAIN = """`nas retrain --genotype FILE --option value …` takes them, `nas family RUN`, and
-`nas.retrain(genotype, option=value, …)` in Python, with `_` for `-`. The preset is that of the data,
-if there is one.
+`nas.retrain(genotype, option=value, …)` in Python, with `_` for `-`. The preset is that of the
+data, if there is one.
 """
-MLP = """`nas search PRESET --option value …` takes them, with a preset whose name begins with `mlp`."""
+MLP = """`nas search PRESET --option value …` takes them, with a preset whose name begins with
+`mlp`.
+"""
 
 
 def commands() -> str:
@@ -131,13 +138,20 @@ def tables(kind: type[Settings], level: int = 2) -> str:
     defaults = plain_defaults(kind)
     lines = []
     for title, names in grouped(kind):
-        lines += [f"{'#' * level} {title}", "", "| option | default | values | |", "|:--|:--|:--|:--|"]
+        lines += [
+            f"{'#' * level} {title}",
+            "",
+            "| option | default | values | |",
+            "|:--|:--|:--|:--|",
+        ]
         for name in names:
             values = in_words(types[name], limits.get(name))
             default = code(" ".join(options({name: defaults[name]})).partition("=")[2])
             if isinstance(defaults[name], tuple):
                 default = code(" ".join(map(str, defaults[name])))
-            lines.append(f"| `--{name.replace('_', '-')}` | {default} | {values} | {cell(texts[name])} |")
+            lines.append(
+                f"| `--{name.replace('_', '-')}` | {default} | {values} | {cell(texts[name])} |"
+            )
         lines.append("")
     return "\n".join(lines) + "\n"
 
@@ -211,7 +225,12 @@ def cell(text: str) -> str:
 
 def functions() -> str:
     """Returns the page of the package `nas`: its functions, and what they return."""
-    lines = ["# Python", "", "`import nas` offers the whole way; it imports torch when it is needed.", ""]
+    lines = [
+        "# Python",
+        "",
+        "`import nas` offers the whole way; it imports torch when it is needed.",
+        "",
+    ]
     lines += ["## Functions", ""]
     lines += [f"::: nas.{name}\n" for name in nas.__all__ if name != "Front"]
     lines += ["## What they return", ""]
@@ -221,12 +240,19 @@ def functions() -> str:
 
 def packages() -> str:
     """Returns the page of the packages, with the names that each has for the others."""
-    lines = ["# Packages", "", "What each folder of the code is for, and its names for the others.", ""]
+    lines = [
+        "# Packages",
+        "",
+        "What each folder of the code is for, and its names for the others.",
+        "",
+    ]
     for path in sorted([ROOT / "cells", *(ROOT / "nas").iterdir()]):
         if not (path / "__init__.py").is_file():
             continue
         package = ".".join(path.relative_to(ROOT).parts)
-        text = ast.get_docstring(ast.parse((path / "__init__.py").read_text(encoding="utf-8"))) or ""
+        text = (
+            ast.get_docstring(ast.parse((path / "__init__.py").read_text(encoding="utf-8"))) or ""
+        )
         text, _, names = text.partition("Names for others:")
         lines += [f"## {package}", "", text.strip(), ""]
         lines += [f"::: {home_of(path, name)}\n" for name in re.findall(r"`(\w+)`", names)]
@@ -241,7 +267,9 @@ def home_of(folder: Path, name: str) -> str:
     """
     for path in sorted(folder.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            targets = (
+                node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            )
             if name in [getattr(t, "name", getattr(t, "id", None)) for t in targets]:
                 return ".".join([*path.relative_to(ROOT).with_suffix("").parts, name])
     raise LookupError(f"no file of {folder} defines {name}, which its __init__.py offers")
