@@ -60,10 +60,10 @@ completions: .venv/installed
 docs: .venv/installed
 	PYTHONPATH=. $(BIN)/python docs/pages.py --out site
 
-# RUN=runs/x takes that search's pictures; by default a search is run first.
+# RUN=runs/x takes that search, else one is run; OTHER=runs/y takes the page that compares both, too.
 screenshots: .venv/installed
 	@test -e $(RUN)/report.html || $(MAKE) search RUN=$(RUN)
-	PYTHONPATH=. $(BIN)/python docs/screenshots.py $(RUN)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py $(RUN) $(OTHER)
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -71,8 +71,8 @@ def pages() -> dict[str, str]:
 
 
 SEARCH = """`nas search PRESET --option value …` takes them, and
-`nas.search(PRESET, option=value, …)` in Python, with `_` for `-`. A preset has defaults of its own, listed below the settings;
-`nas search PRESET --help` shows them all.
+`nas.search(PRESET, option=value, …)` in Python, with `_` for `-`. A preset has defaults of its
+own, listed below the settings; `nas search PRESET --help` shows them all.
 """
 RETRAIN = """`nas retrain --genotype FILE --option value …` takes them, `nas family RUN`, and
 `nas.retrain(genotype, option=value, …)` in Python, with `_` for `-`. The preset is that of the

@@ -63,6 +63,7 @@ def main() -> None:
     shutil.copyfile(cells[len(cells) // 2], PICTURES / "cell.svg")
     told(PICTURES / "cell.svg")
     with chromium(browser) as page:
+        page.call("Emulation.setScrollbarsHidden", hidden=True)
         report = given.run / "report.html"
         take(page, report, "page.png", WIDE)
         take(page, report, "page-dark.png", WIDE, dark=True)

@@ -1,6 +1,7 @@
 """The site of the documentation: no link leads nowhere, and a page asks no other host."""
 
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_links_to_files_are_those_of_the_site() -> None:
 def test_every_setting_is_in_the_reference(name: str, kind: type[Settings]) -> None:
     text = reference.pages()[name].partition("## Presets")[0]
     rows = re.findall(r"^\| `--([\w-]+)` \| .* \| .+ \| .+ \|$", text, flags=re.MULTILINE)
-    assert sorted(rows) == sorted(f.replace("_", "-") for f in kind.__dataclass_fields__)
+    assert sorted(rows) == sorted(field.name.replace("_", "-") for field in fields(kind))
 
 
 def test_a_setting_in_the_reference() -> None:
