@@ -118,6 +118,8 @@ def predict(
 
         for found in nas.predict("model.safetensors", ["photos"]):
             print(found.path, found.class_name)
+
+    Of an image it tells `path`, `class_name` and `probabilities`, of a row `line` and `value`.
     """
     from nas.export.predict import predict
 

@@ -29,6 +29,8 @@ class Front:
         front = nas.load_front("runs/x")
         genotype = front.at(0.3)
         genotype = front.within(params=100_000)
+
+    A λ or a budget is answered at once, without training.
     """
 
     space: SearchSpace
