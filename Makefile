@@ -2,6 +2,8 @@
 # make test     lint, types and every test
 # make campaign damaged and hostile files, kills, races, signals, full disks, lost processes: docs/results/reliability.md
 # make audit    known vulnerabilities of what requirements.txt pins, asked of the package index
+# make docs     the documentation as a site, in site/; needs no network
+# make screenshots  its pictures, from a search
 # All set up .venv first.
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ ifndef RUN
 RUN := runs/digits-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: search test campaign audit completions format clean
+.PHONY: search test docs screenshots campaign audit completions format clean
 .DELETE_ON_ERROR:
 
 search: .venv/installed
@@ -55,12 +57,20 @@ audit: .venv/installed
 completions: .venv/installed
 	PYTHONPATH=. $(BIN)/python docs/completions.py
 
+docs: .venv/installed
+	PYTHONPATH=. $(BIN)/python docs/pages.py --out site
+
+# RUN=runs/x takes that search, else one is run; OTHER=runs/y takes the page that compares both, too.
+screenshots: .venv/installed
+	@test -e $(RUN)/report.html || $(MAKE) search RUN=$(RUN)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py $(RUN) $(OTHER)
+
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-compile: Python compiles what is imported, far less than what is installed.

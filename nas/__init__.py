@@ -116,8 +116,10 @@ def predict(
 ) -> "Iterator[Prediction] | Iterator[RowPrediction]":
     """Classifies images in files, folders or globs, or predicts rows: see `nas.export.predict`.
 
-    for found in nas.predict("model.safetensors", ["photos"]):
-        print(found.path, found.class_name)
+        for found in nas.predict("model.safetensors", ["photos"]):
+            print(found.path, found.class_name)
+
+    Of an image it tells `path`, `class_name` and `probabilities`, of a row `line` and `value`.
     """
     from nas.export.predict import predict
 

@@ -1,16 +1,18 @@
-"""Every command and every piece of Python in README.md, as a reader would type them.
+"""Every command and every piece of Python in README.md, the tutorial and the how-tos, as typed.
 
-What asks, draws or loads runs for real, on a tiny run put where the README's first commands would
-have left theirs; lottery tickets are trained for one epoch, and the networks of the piece
+What asks, draws or loads runs for real, on a tiny run put where the pages' first commands would
+have left theirs; lottery tickets are trained for one epoch, and the networks of the pieces
 of Python, too. Searches and retrainings that are commands are followed up to the point at which
 they would start.
 """
 
 import glob
+import os
 import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,25 +26,41 @@ import nas.retraining.family
 import nas.retraining.run
 import nas.run
 from cells.notation import read_genotype
+from cells.space import SPACES
 from nas.cell_search.config import SearchConfig
+from nas.commands.export import command as export
+from nas.objective.costs import read_latencies
 from nas.retraining.config import RetrainConfig
 from nas.retraining.job import Job
 from nas.retraining.run import retrain
 from nas.run import search
-from nas.runtime.files import make_folder, write_json
+from nas.runtime.files import make_folder, read_config, write_json
 from nas.weight_search.config import WeightConfig
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    line.split("  #")[0].strip()
-    for language, block in BLOCKS
-    if language == "sh"
-    for line in block.splitlines()
-    if line.startswith(("python ", "make "))
-]
-SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+PAGES = {
+    path.stem: re.findall(r"```(\w+)\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for path in (
+        ROOT / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial")),
+        *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    )
+}
+"""Name of a page -> its blocks, each a language and a text."""
+COMMANDS = list(
+    dict.fromkeys(
+        re.sub("^nas ", "python -m nas ", line.split("  #")[0].strip())
+        for blocks in PAGES.values()
+        for language, block in blocks
+        if language == "sh"
+        for line in block.replace("\\\n", "").splitlines()
+        if line.startswith(("python ", "make ", "nas "))
+    )
+)
+SNIPPETS = {
+    name: [block for language, block in blocks if language == "python"]
+    for name, blocks in PAGES.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +76,22 @@ def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     search(replace(mlp, weights="point", val_fraction=0.2), folder / "runs" / "decay")
     (folder / "photos").mkdir()
     Image.new("L", (8, 8)).save(folder / "photos" / "black.png")
+    for name in ("shapes", "phone", "x"):
+        shutil.copytree(run_folder, folder / "runs" / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(compile(SNIPPETS["tutorial"][0], "shapes.py", "exec"), {})
+    shapes = replace(config, data=str(folder / "shapes"), image_size=32, stem_stride=4)
+    retrain(shapes, folder / "runs" / "shape")
+    shutil.copyfile(genotype, folder / "shape.json")
     return folder
 
 
-def test_readme_shows_commands_and_python() -> None:
-    assert len(COMMANDS) > 12
-    assert SNIPPETS
+def test_pages_show_commands_and_python() -> None:
+    assert len(COMMANDS) > 40
+    assert {name for name, snippets in SNIPPETS.items() if snippets} == {
+        "README", "tutorial", "operation", "phone", "python",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,6 +105,8 @@ def test_command(
         assert re.search(rf"^{words[0]}:", makefile, flags=re.MULTILINE)
         return
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
+    if "ask" in args and "--out" in args:
+        (place / args[args.index("--out") + 1]).unlink(missing_ok=True)
     if "lottery" in args:
         args[args.index("--epochs") + 1] = "1"
     if (
@@ -85,6 +115,8 @@ def test_command(
         args[args.index("--to") + 1] = "source"
     started: list[Any] = []
     monkeypatch.setattr(nas.run, "search", lambda config, *_, **__: started.append(config))
+
+    monkeypatch.setattr(nas.run, "dry_run", lambda config: started.append(config) or [])
 
     result = {"mean": 0.5, "std": None, "costs": {"params": 1, "flops": 1}, "seconds": [1.0]}
 
@@ -99,6 +131,15 @@ def test_command(
         nas.retraining.run, "retrain", lambda config, *_, **__: started.append(config)
     )
     monkeypatch.setattr(nas.retraining.family, "retrain_each", start_each)
+    if "--launcher" in args:  # jobs of a cluster are only put together
+
+        def put_together(run: Path, cells: int, rest: list[str], **_: Any) -> list[Any]:
+            started.extend(
+                job.config for job in nas.retraining.family.family_jobs(run, cells, rest)
+            )
+            return []
+
+        monkeypatch.setattr(nas.retraining.family, "retrain_family", put_together)
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}
     if args[0] == "-m":
@@ -117,21 +158,64 @@ def test_command(
     printed = capsys.readouterr()
     assert "error" not in printed.err
     assert args[0] != "-m" or args[2] != "report" or printed.out == "runs/digits/report.html\n"
-    assert args[0] != "-m" or args[2] != "predict" or "photos/black.png\t" in printed.out
+    if args[0] == "-m" and args[2] == "predict":
+        assert f"{args[4].replace('photos', 'photos/black.png')}\t" in printed.out
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_python(snippet: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+BRIEF = "epochs=1, warmup_epochs=0, channels=2, chance=0, grid=3"
+"""What makes a search take a second."""
+
+
+def run_python(name: str, *changes: tuple[str, str]) -> dict[str, Any]:
+    """Runs what a page shows, from the first line to the last, with some texts changed."""
+    text = "\n".join(SNIPPETS[name])
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
     names: dict[str, Any] = {}
-    brief = "epochs=1, warmup_epochs=0, channels=2, chance=0, grid=3"
-    snippet = snippet.replace("epochs=80", brief).replace(
-        'out="runs/own"', 'out="runs/own", epochs=1, warmup_epochs=0'
-    )
-    assert brief in snippet and "runs/own" in snippet
-    exec(compile(snippet, "README.md", "exec"), names)
+    exec(compile(text, name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(("name", "out"), [("README", "own"), ("python", "python-small")])
+def test_python(name: str, out: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    brief = f'out="runs/{out}", epochs=1, warmup_epochs=0'
+    names = run_python(name, ("epochs=80", BRIEF), (f'out="runs/{out}"', brief))
     assert names["logits"].shape == (1, 10)
     assert 0 <= names["trained"].accuracy <= 1
+
+
+def test_the_tutorials_onnx_file(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    export(["runs/shape/model.safetensors", "--to", "onnx"])
+    capsys.readouterr()
+    exec(compile(SNIPPETS["tutorial"][1], "tutorial", "exec"), {})
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert list(printed) == ["disc", "square", "triangle"]
+    assert sum(map(float, printed.values())) == pytest.approx(1, abs=0.002)
+
+
+def test_a_new_operation(place: Path) -> None:
+    """In a process of its own, as the registries are changed."""
+    (snippet,) = SNIPPETS["operation"]
+    assert "epochs=10" in snippet
+    done = subprocess.run(
+        [sys.executable, "-c", snippet.replace("epochs=10", BRIEF)],
+        cwd=place, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["0.01", "0.1", "1.0"]
+    config = read_config(place / "runs" / "wide" / "config.json")
+    assert config["space"] == "wide201"
+
+
+def test_latencies_of_a_phone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    run_python("phone", ("range(50)", "range(3)"))
+    choices, measured = read_latencies(place / "phone" / "phone.csv", SPACES["nasbench201"])
+    assert choices.shape == (3, 6) and (measured > 0).all()
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=str)

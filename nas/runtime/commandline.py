@@ -99,8 +99,8 @@ def add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, kind: type[Settings], default: Settings) -> None:
     """Adds an option for each setting, group by group."""
-    types, helps = setting_types(kind), _help_texts(kind)
-    for title, names in _groups(kind):
+    types, helps = setting_types(kind), help_texts(kind)
+    for title, names in grouped(kind):
         group = parser.add_argument_group(title)
         for name in names:
             shown = _shown(getattr(default, name))
@@ -128,7 +128,7 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _groups(kind: type[Settings]) -> list[tuple[str, tuple[str, ...]]]:
+def grouped(kind: type[Settings]) -> list[tuple[str, tuple[str, ...]]]:
     """Returns titles and settings of `--help`: what is common first, then group by group."""
     groups = [("What most runs set", kind.common)] if kind.common else []
     left = {field.name for field in fields(kind)} - set(kind.common)
@@ -140,7 +140,7 @@ def _groups(kind: type[Settings]) -> list[tuple[str, tuple[str, ...]]]:
     return groups
 
 
-def _help_texts(kind: type[Settings]) -> dict[str, str]:
+def help_texts(kind: type[Settings]) -> dict[str, str]:
     """Returns the text under each setting, on one line, by name."""
     texts: dict[str, str] = {}
     for part in reversed(kind.__mro__[:-1]):

@@ -26,9 +26,11 @@ BUDGET_GRID = 2001
 class Front:
     """The cells of one search.
 
-    front = nas.load_front("runs/x")
-    genotype = front.at(0.3)
-    genotype = front.within(params=100_000)
+        front = nas.load_front("runs/x")
+        genotype = front.at(0.3)
+        genotype = front.within(params=100_000)
+
+    A λ or a budget is answered at once, without training.
     """
 
     space: SearchSpace
