@@ -119,7 +119,8 @@ class Journey:
         changed = {
             name: value
             for name, value in vars(self.recipe).items()
-            if value != getattr(RetrainConfig(), name) and name not in ("channels", "num_cells", "stem_stride")
+            if value != getattr(RetrainConfig(), name)
+            and name not in ("channels", "num_cells", "stem_stride")
         }
         words = {
             "search": (self.photos, "--out", run, "--seed", self.seed, "--threads", 1,
