@@ -1,11 +1,14 @@
-"""Results of parts of an experiment, each made once, and searches that go on."""
+"""Results of parts of an experiment, each made once; searches that go on; tables of benchmarks."""
 
+import csv
+import gzip
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cells.errors import InputError
 from nas.run import AnyConfig, read_any_run, search
 from nas.runtime.files import CHECKPOINT, write_json
 
@@ -30,3 +33,16 @@ def finished(config: AnyConfig, folder: Path) -> Path:
             shutil.rmtree(folder)
         search(config, folder)
     return folder
+
+
+def read_table(folder: Path, name: str) -> list[dict[str, str]]:
+    """Reads a compressed table of a benchmark, a row for each cell, by column.
+
+    Raises:
+        InputError: if the folder does not hold it.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: set NAS_DATA to the folder that holds {name}")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -4,8 +4,6 @@ The table scores searches and never takes part in one, except that a latency may
 a hundred of its networks were measured at.
 """
 
-import csv
-import gzip
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cells.cost import CostTable, fitted_table
-from cells.errors import InputError
 from cells.notation import from_nasbench201
 from cells.sampling import Choices
 from cells.space import find_space
+from experiments.records import read_table
 from nas.runtime.streams import stream
 from nas.selection.pareto import hypervolume
 
@@ -53,11 +51,7 @@ class Benchmark:
         Raises:
             InputError: if it does not.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: set NAS_DATA to the folder that holds {FILE}")
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(folder, FILE)
         self.cells: list[Choices] = [from_nasbench201(row["arch_str"]).choices() for row in rows]
         self.accuracy = np.array([float(row["cifar10_test_acc"]) for row in rows])
         self.costs = {

@@ -5,8 +5,6 @@ NAS-Bench-301 (Zela et al. 2022; 8 cells of 32 channels, 100 epochs) gives to 1 
 Gaussian process on simple features of a cell is fitted to them.
 """
 
-import csv
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +24,7 @@ from cells.errors import InputError
 from cells.notation import from_darts
 from cells.sampling import Choices
 from cells.space import find_space
+from experiments.records import read_table
 
 FILE = "nasbench301_cifar10.csv.gz"
 SPACE = find_space("darts")
@@ -135,11 +134,7 @@ class Surrogate:
         Raises:
             InputError: if it does not.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: set NAS_DATA to the folder that holds {FILE}")
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(folder, FILE)
         self.cells: list[Choices] = [from_darts(row["genotype"]).choices() for row in rows]
         self.accuracy = np.array([float(row["accuracy"]) for row in rows])
         self._params = params_table(32)

@@ -100,9 +100,7 @@ class Trainer(Training):
         length = total_steps(config, per_epoch)
         super().__init__(config, processes, per_epoch, length, data.fingerprint)
         with _seeded(seed, "weights", 0):
-            self.network = Network(
-                genotype, self.task.skeleton, auxiliary=config.auxiliary_weight > 0
-            )
+            self.network = self.build(genotype)
         self.network.to(memory_format=torch.channels_last).to(device)
         on_gpu = device.type == "cuda"
         # A recorded step sees no number in Python change; the fused optimiser takes a tensor.
@@ -144,6 +142,10 @@ class Trainer(Training):
         if on_gpu:
             self.stream = torch.cuda.Stream(device)
             self.stream.wait_stream(torch.cuda.current_stream(device))
+
+    def build(self, genotype: Genotype) -> Network:
+        """Builds the network, at its initial weights."""
+        return Network(genotype, self.task.skeleton, auxiliary=self.config.auxiliary_weight > 0)
 
     def lr(self) -> float:
         """Learning rate of the present step: a linear rise, then a cosine."""
