@@ -19,8 +19,9 @@ CLOSE, FAR = 0.005, 0.05
 length is changed once more: few changes early, and an end in time."""
 ROUNDS = 12
 """Of a length from a warm-up, and a warm-up from a length; each comes closer by half or more."""
-FORGETTING = 0.7
-"""What an epoch counts less, for the speed of the present, than the one after it."""
+MEMORY = 0.1
+"""Share of the whole time over which the speed of the present is taken. It begins with the measured
+one, so that a few slow steps do not make a run of hours short."""
 
 Config = TypeVar("Config", bound=Any)
 
@@ -119,7 +120,7 @@ class Deadline:
         self._pace, self._after, self._share, self._others = pace, after, share, others
         self._former, self._clock, self._begun = spent, clock, clock() - spent
         self._last: tuple[float, int] | None = None
-        self._taken = self._expected = 0.0
+        self._taken = self._expected = MEMORY * limit
 
     def spent(self) -> float:
         """Returns the seconds of the run so far."""
@@ -160,7 +161,7 @@ class Deadline:
         return Deadline.from_state(self.state() | {"others": others}, self._clock)
 
     def fit(self, training: Paced) -> bool:
-        """Gives a training the length that ends in time, at the speed of its last epochs.
+        """Gives a training the length that ends in time, at the speed of its last steps.
 
         The warm-up keeps its share, unless it is over; what is done stays done.
 
@@ -207,8 +208,9 @@ class Deadline:
         if former is not None and training.step > former[1]:
             starts, per_epoch = training.phases(), training.steps_per_epoch
             expected = self._pace.seconds(starts, training.step, per_epoch, former[1])
-            self._taken = FORGETTING * self._taken + now - former[0]
-            self._expected = FORGETTING * self._expected + expected
+            kept = math.exp(-expected / (MEMORY * self.limit))
+            self._taken = kept * self._taken + now - former[0]
+            self._expected = kept * self._expected + expected
 
     def _seconds(self, training: Paced) -> float:
         """Returns what is left to do takes at the present speed."""
@@ -220,8 +222,8 @@ class Deadline:
         return self._speed() * (rest + self._others * whole)
 
     def _speed(self) -> float:
-        """Returns what the last epochs took, as a multiple of what was measured."""
-        return self._taken / self._expected if self._expected else 1.0
+        """Returns what the last steps took, as a multiple of what was measured."""
+        return self._taken / self._expected
 
     def _warmup(self, training: Paced) -> int | None:
         """Returns the epochs of the warm-up of a training of the present length."""

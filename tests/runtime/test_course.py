@@ -73,6 +73,18 @@ def test_the_length_fits_the_time_to_a_step(limit: float) -> None:
     assert Course(replace(SearchConfig(), **course_of(config))).total_steps == course.total_steps
 
 
+def test_a_short_slow_moment_does_not_end_a_long_run() -> None:
+    clock = Clock()
+    course = Course(SearchConfig(epochs=100, warmup_epochs=50))
+    long = Deadline(10_000.0, Pace((2.0, 4.0), 1.0), 4000.0, share=0.5, clock=clock)
+    long.fit(course)
+    planned = course.total_steps
+    course.step = PER_EPOCH
+    clock.now += 3 * 21.0  # an epoch, three times as long as measured
+    long.fit(course)
+    assert course.total_steps > 0.9 * planned
+
+
 @pytest.mark.parametrize("speed", [0.5, 0.9, 1.1, 2.0])
 def test_another_speed_than_measured_ends_in_time(speed: float) -> None:
     clock = Clock()
