@@ -199,9 +199,9 @@ def test_the_tutorials_onnx_file(place: Path, monkeypatch, capsys) -> None:
 def test_a_new_operation(place: Path) -> None:
     """In a process of its own, as the registries are changed."""
     (snippet,) = SNIPPETS["operation"]
-    assert "epochs=10" in snippet
+    assert "epochs=10, finalists=100" in snippet
     done = subprocess.run(
-        [sys.executable, "-c", snippet.replace("epochs=10", BRIEF)],
+        [sys.executable, "-c", snippet.replace("epochs=10, finalists=100", BRIEF)],
         cwd=place, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
