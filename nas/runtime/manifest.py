@@ -9,12 +9,12 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 from cells.errors import InputError
 from cells.strict_json import show
@@ -44,7 +44,7 @@ def surroundings(processes: Processes) -> dict[str, Any]:
         "revision": revision(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "system": f"{platform.system()} {platform.machine()}",
         **describe_machine(processes),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
