@@ -224,12 +224,13 @@ def _limit_time(
     if searcher.processes.world > 1:
         raise InputError("--time is for a single process: leave torchrun out, or give --epochs")
     found, (times, processes) = forecast(kind, searcher), kind.side_by_side(searcher)
+    after = kind.within(searcher, found.after, limit.seconds)
     speed, others = (1.0, times - 1) if processes == 1 else (times, 0.0)
     config: Any = searcher.config
     searcher.deadline = Deadline(
         limit.seconds,
         Pace(tuple(speed * rate for rate in found.pace.phases), speed * found.pace.epoch),
-        sum(found.after.values()),
+        sum(after.values()),
         share=getattr(config, "warmup_epochs", 0) / config.epochs,
         others=others,
     )

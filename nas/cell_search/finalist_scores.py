@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import repeat
 
 import torch
@@ -18,6 +19,7 @@ from nas.runtime.processes import num_cpus
 from nas.runtime.progress import progress
 from nas.runtime.streams import stream
 from nas.selection import naswot
+from nas.selection.evolution import POPULATION
 from nas.selection.finalists import (
     IMAGES,
     LAMS,
@@ -30,8 +32,11 @@ from nas.selection.finalists import (
     networks,
 )
 
-SAMPLE = 32
+SAMPLE = 16
 """Networks whose scores tell what those of all will take."""
+LARGEST = 0.25
+"""Share of a time that a run is given that scoring its finalists may take: cells are ranked no
+better than the weights are trained."""
 PIECE = 16
 """Networks that are scored between two looks at the progress bar, and at Ctrl-C."""
 
@@ -113,6 +118,19 @@ def finalist_seconds(first: Searcher) -> float:
         naswot_scores(first, piece)
         taken.append(searches_at_once(config) * scored + time.perf_counter() - begun - scored)
     return drawn + sum(taken) * count / len(cells)
+
+
+def finalists_within(config: SearchConfig, taken: float, seconds: float) -> SearchConfig:
+    """Returns settings with as many finalists as are scored in `LARGEST` of a time.
+
+    Args:
+        taken: seconds that all of `config.finalists` take.
+        seconds: the time.
+    """
+    if taken <= LARGEST * seconds:
+        return config
+    fewest = POPULATION + 1 if config.finalist_source == "evolved" else 2
+    return replace(config, finalists=max(fewest, int(config.finalists * LARGEST * seconds / taken)))
 
 
 def searches_at_once(config: SearchConfig) -> float:

@@ -126,7 +126,8 @@ PRESETS["images"] = replace(
     finalists=500,
     searches=1,
     op_probs=(0.43, 0.04, 0.04, 0.14, 0.0875, 0.0875, 0.0875, 0.0875),
-    chance=100,
+    w_lr=0.03,
+    chance=50,
 )
 """One's own images, of about 32×32 pixels, which are searched at half their size."""
 SIDE = 32

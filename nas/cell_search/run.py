@@ -13,7 +13,12 @@ from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.cell_search.config import SearchConfig, config_from_dict, unkept_promise
 from nas.cell_search.ensemble import begin_others, beside, others_of, runs_beside
-from nas.cell_search.finalist_scores import finalist_seconds, score_finalists, searches_at_once
+from nas.cell_search.finalist_scores import (
+    finalist_seconds,
+    finalists_within,
+    score_finalists,
+    searches_at_once,
+)
 from nas.cell_search.folder import STATE_KEYS, check_state
 from nas.cell_search.presets import PRESETS, with_method
 from nas.cell_search.searcher import Searcher
@@ -143,6 +148,18 @@ def middle(searcher: Searcher) -> Genotype:
     return front.at(*lams[len(lams) // 2].tolist())
 
 
+def within(searcher: Searcher, after: dict[str, float], seconds: float) -> dict[str, float]:
+    """Leaves finalists out where their scores would take too much of a time; see `SearchKind`."""
+    config = searcher.config
+    if not config.finalists:
+        return after
+    found = finalists_within(config, after["finalists"], seconds)
+    searcher.change_course(found)
+    if found.finalists < config.finalists:
+        print(f"{found.finalists} finalists, not {config.finalists}, are scored in that time")
+    return after | {"finalists": after["finalists"] * found.finalists / config.finalists}
+
+
 def side_by_side(searcher: Searcher) -> tuple[float, int]:
     """Tells how all searches of a run go; see `SearchKind`."""
     config = searcher.config
@@ -255,6 +272,7 @@ KIND = SearchKind(
     rough_bytes=rough_bytes,
     trial=trial,
     after=after,
+    within=within,
     middle=middle,
     side_by_side=side_by_side,
     epoch_ends=epoch_ends,

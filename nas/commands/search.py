@@ -29,7 +29,8 @@ PRESET is one of {presets}; --out FOLDER names the run (default runs/PRESET).
 --method NAME searches as a paper does: {methods}.
 --dry-run measures a few steps and says what the search would take; it writes nothing.
 --time 45m ends in time, finalists and report included: it sets the epochs, which config.json has
-then, and sets them anew where the machine becomes slower or faster; over all resumes.
+then, and sets them anew where the machine becomes slower or faster; over all resumes. Finalists
+are left out if all would take more than a quarter of it.
 --resume runs/x --epochs 120 makes a run longer, or shorter.
 --launcher local|slurm runs it as jobs, several searches as one each, and waits for them; --jobs,
 --job-time and --job-options as in nas family --help.

@@ -47,6 +47,11 @@ class SearchKind:
 
     Given a folder for a while, in which it leaves as large a report as the run will have.
     """
+    within: Callable[[Any, dict[str, float], float], dict[str, float]] = (
+        lambda search, after, seconds: after
+    )
+    """Has a search do less after its last step, where that would leave too little of some seconds
+    for the steps; given what `after` returned, returns the same of what it does now."""
     epoch_ends: Callable[[Any, Path], None] = lambda search, folder: None
     """What else a search does at the end of an epoch, given the run's folder."""
     middle: Callable[[Any], Genotype] | None = None

@@ -20,7 +20,11 @@ from cells.space import find_space
 from nas.cell_search import ensemble, finalist_scores
 from nas.cell_search import run as cell_run
 from nas.cell_search.config import SearchConfig
-from nas.cell_search.finalist_scores import naswot_scores, score_finalists
+from nas.cell_search.finalist_scores import (
+    finalists_within,
+    naswot_scores,
+    score_finalists,
+)
 from nas.cell_search.folder import read_run
 from nas.cell_search.fronts import load_front, make_front, make_hypernet
 from nas.cell_search.problem import Problem
@@ -668,3 +672,17 @@ def test_searches_side_by_side_stop_together(
     other = config.search_config(1).seed
     assert (seeds.count(config.seed), seeds.count(other)) == (total - 3, total - left)
     assert_same_finalists(run, two_searches)
+
+
+@pytest.mark.parametrize(
+    ("source", "taken", "left"),
+    [
+        ("drawn", 100.0, 400),  # a quarter of 400 s
+        ("drawn", 400.0, 100),
+        ("mixed", 1e9, 2),
+        ("evolved", 1e9, POPULATION + 1),
+    ],
+)
+def test_a_short_time_leaves_finalists_out(source: str, taken: float, left: int) -> None:
+    config = SearchConfig(finalists=400, finalist_source=source)
+    assert finalists_within(config, taken, 400.0) == replace(config, finalists=left)
