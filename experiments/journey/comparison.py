@@ -101,10 +101,10 @@ class Journey:
         sized = [(table.total(cell.choices()), cell) for cell in cells]
         largest = largest_random(self.skeleton.space, table, self.bound, self.seed)
         return {
-            "trials": found["trials"],
-            "members": self._front("tpe", sized),
             "random": self._retrained("random", largest),
             "mobilenet": self._retrained("mobilenet", largest, self._mobilenet()),
+            "trials": found["trials"],
+            "members": self._front("tpe", sized),
         }
 
     def _commands(self) -> dict[str, Any]:

@@ -30,6 +30,9 @@ from nas.weight_search.networks import Generated, check_state, read_task
 from nas.weight_search.searcher import WeightSearcher
 from nas.weight_search.tuning import describe, tuned_rows
 
+PAGE_EVERY = 2.0
+"""Seconds between two pages of a search that goes on: its epochs may be much shorter."""
+
 
 @torch.no_grad()
 def weight_rows(generated: Generated, task: Task) -> list[dict[str, Any]]:
@@ -158,8 +161,16 @@ def after(searcher: WeightSearcher, folder: Path) -> dict[str, float]:
 
 
 def complete(searcher: WeightSearcher, folder: Path, resumed: bool) -> None:
-    """Runs a search to its end and reports it."""
-    loop.run(searcher, folder)
+    """Runs a search to its end and reports it; its page shows how far it has come."""
+    written = -math.inf
+
+    def epoch_ends() -> None:
+        nonlocal written
+        if time.monotonic() - written >= PAGE_EVERY:
+            _write_page(searcher, folder)
+            written = time.monotonic()
+
+    loop.run(searcher, folder, epoch_ends=epoch_ends)
     searcher.processes.in_main(lambda: report(searcher, folder))
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from chromium import chromium, find_browser
 from cells.errors import InputError
 from nas.commands.report import command
 from nas.reports.page import PAGE
+from nas.run import search
+from nas.weight_search import run as weight_run
+from nas.weight_search.config import WEIGHT_PRESETS
 
 RUN = Path(__file__).parents[1] / "golden" / "runs" / "mlp-digits"
 
@@ -62,6 +66,34 @@ def test_a_search_without_a_table_has_its_training_alone(run: Path, tmp_path: Pa
     found = document_of(unfinished)
     assert found["rows"] == found["along"] == []
     assert [panel["title"] for panel in found["panels"]] == ["loss, nats", "accuracy", "KL, nats"]
+    assert not found["finished"] and document_of(run)["finished"]
+
+
+def test_a_search_that_goes_on_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[dict[str, Any]] = []
+    write = weight_run.write_weights_page
+
+    def noted(folder: Path, settings: dict[str, Any]) -> None:
+        write(folder, settings)
+        pages.append(document_of(folder) if (folder / PAGE).exists() else {})
+
+    monkeypatch.setattr(weight_run, "write_weights_page", noted)
+    monkeypatch.setattr(weight_run, "PAGE_EVERY", 0.0)
+    config = replace(WEIGHT_PRESETS["mlp-digits"], epochs=3, grid=2)
+    search(config, tmp_path / "run")
+    live = [page for page in pages if page["epoch"] and not page["finished"]]
+    assert [page["epoch"] for page in live] == [1, 2, 3]
+    assert pages[-1]["finished"]
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("a browser wanted: no chromium is installed")
+    (tmp_path / "run" / "front.csv").unlink()
+    command([str(tmp_path / "run")])
+    with chromium(browser) as tab:
+        tab.open(tmp_path / "run" / PAGE)
+        text = tab.run("document.getElementById('live').textContent")
+        assert text == "searching: epoch 3 of 3 follow"
+        assert tab.faults == []
 
 
 def test_a_table_of_pruning_that_is_none_is_named(run: Path, tmp_path: Path) -> None:

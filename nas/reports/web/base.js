@@ -107,3 +107,14 @@ function settingsTable(settings) {
     [name, value !== null && typeof value === "object" ? JSON.stringify(value) : value]);
   $("settings").replaceChildren(csvButton("settings", () => [["setting", "value"], rows]), table(["setting", "value"], rows));
 }
+
+/* While a search runs its file is written again and again; the page follows, unless it is in use. */
+function follow(changed = () => {}) {
+  if (page.finished) return;
+  let touched = 0;
+  const box = el("input", { type: "checkbox", id: "reload", checked: true, onchange: changed });
+  $("live").hidden = false;
+  $("live").append(`searching: epoch ${page.epoch} of ${page.epochs}`, el("label", {}, box, " follow"));
+  for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { touched = Date.now(); });
+  setInterval(() => { if (box.checked && Date.now() - touched > 10000) location.reload(); }, 10000);
+}

@@ -5,7 +5,7 @@ const costNames = Object.keys(page.costs), { history: past } = page;
 const state = { at: counts.map((count) => Math.floor((count - 1) / 2)), pin: null, cost: axesOfLam[0].cost in page.costs ? axesOfLam[0].cost : costNames[0], epoch: null };
 const columns = page.cells.map((text) => Array.from(text, (digit) => parseInt(digit, 36)));
 const views = { front: () => {}, lanes: () => {}, panels: () => {}, strips: [], inputs: [], pins: [] };
-let shownCell = -1, shownKey = "", waiting = 0, hashTimer = 0, touched = 0;
+let shownCell = -1, shownKey = "", waiting = 0, hashTimer = 0;
 
 const flat = (at) => at.reduce((index, position, k) => index * counts[k] + position, 0);
 const cellOf = (at) => page.cellAt[flat(at)];

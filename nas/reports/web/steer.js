@@ -133,21 +133,11 @@ function toKnee() {
   if (knee !== null) jumpTo(knee);
 }
 
-/* While the search runs the file is written again after every epoch; the page follows. */
-function follow() {
-  if (page.finished) return;
-  $("live").hidden = false;
-  const box = el("input", { type: "checkbox", id: "reload", checked: true, onchange: writeHash });
-  $("live").append(`searching: epoch ${page.epoch} of ${page.epochs}`, el("label", {}, box, " follow"));
-  for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { touched = Date.now(); });
-  setInterval(() => { if (box.checked && Date.now() - touched > 10000) location.reload(); }, 10000);
-}
-
 $("name").textContent = page.run.name;
 const { settings } = page;
 $("about").textContent = `${settings.data} · ${space.name} · ${settings.channels} channels × ${settings.num_cells} cells · ${page.epochs} epochs · seed ${settings.seed}. `
   + "Line width is probability, faded is undecided.";
-follow();
+follow(writeHash);
 buildSliders();
 buildCells($("cells"), (row) => {
   const probabilities = presentProbabilities().slice(row * opCount, (row + 1) * opCount);

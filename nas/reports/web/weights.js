@@ -51,6 +51,7 @@ if (page.panels.length) $("training").querySelector(".tools").append(csvButton("
 if (rows.length) $("table").replaceChildren(csvButton("front", () => [columns, rows]), table(columns, rows.map((row) => row.map((value) => digits(value, 6)))));
 $("table-section").hidden = !rows.length;
 settingsTable(settings);
+follow();
 redrawn(drawAll);
 if (page.along.length) {
   $("dial").hidden = $("use").hidden = false;
