@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.errors import unknown
+from nas.reports.page import attempt_page
+from nas.reports.weights_page import write_weights_page
 from nas.runtime.commandline import Parser, called
 from nas.runtime.files import write_csv
+from nas.runtime.owner import owning
 from nas.weight_search.evidence import means
 from nas.weight_search.networks import Generated
 from nas.weight_search.pruning import RULES, SHARES, curve, prune, ranks, without_idle_units
@@ -69,3 +72,8 @@ def command(args: Sequence[str]) -> None:
         print(f"{100 * share:5.0f} %  {float(values.mean()):.4f}")
     write_csv(out, rows)
     print(f"table in {out}")
+    if given.out is None:  # the page shows the tables of its folder
+        with owning(given.run):
+            attempt_page(
+                given.run, lambda: write_weights_page(given.run, generated.config.to_dict())
+            )

@@ -12,6 +12,7 @@ import pytest
 from chromium import chromium, find_browser
 
 from cells.errors import InputError
+from nas.commands.prune import command as prune
 from nas.commands.report import command
 from nas.reports.page import PAGE
 from nas.run import search
@@ -67,6 +68,16 @@ def test_a_search_without_a_table_has_its_training_alone(run: Path, tmp_path: Pa
     assert found["rows"] == found["along"] == []
     assert [panel["title"] for panel in found["panels"]] == ["loss, nats", "accuracy", "KL, nats"]
     assert not found["finished"] and document_of(run)["finished"]
+
+
+def test_pruning_is_on_the_page_at_once(tmp_path: Path) -> None:
+    run = shutil.copytree(RUN, tmp_path / "run")
+    prune([str(run), "--lam", "1", "--by", "magnitude"])
+    with open(run / "prune-magnitude-1.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    (panel,) = document_of(run)["pruned"]
+    assert panel["at"] == pytest.approx([float(row["removed"]) for row in rows])
+    assert panel["title"] == "accuracy by share removed, magnitude-1"
 
 
 def test_a_search_that_goes_on_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
