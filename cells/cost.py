@@ -19,6 +19,11 @@ from cells.ops import Zero, build_op
 from cells.space import SearchSpace
 
 
+def show_cost(value: float) -> str:
+    """Writes a cost for people: 15,510,016 parameters, 7.78935 ms."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
+
+
 @dataclass(frozen=True, eq=False)
 class CostTable:
     """One additive cost.

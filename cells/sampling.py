@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cells.cost import CostTable
+from cells.cost import CostTable, show_cost
 from cells.errors import InputError
 from cells.space import SearchSpace
 
@@ -113,8 +113,8 @@ def random_cells_at(
                 return cells
     raise InputError(
         f"{len(cells)} of {TRIES * count} cells are within {100 * within:g}% of {table.name} "
-        f"{cost:,.6g}, {count} are wanted, and the nearest has {nearest:,.6g}: ask for another "
-        "cost or a wider window"
+        f"{show_cost(cost)}, {count} are wanted, and the nearest has {show_cost(nearest)}: "
+        "ask for another cost or a wider window"
     )
 
 

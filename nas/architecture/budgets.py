@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cells.cost import CostTable
+from cells.cost import CostTable, show_cost
 from cells.errors import InputError, unknown
 from cells.space import SearchSpace
 from cells.strict_json import show
@@ -91,8 +91,8 @@ class Budgets(NamedTuple):
         for name, limit, least in zip(bounds.names, bounds.limits, least_costs, strict=True):
             if least > limit:
                 raise InputError(
-                    f"no cell is within {name} <= {float(limit):,.6g}: the least expensive cell "
-                    f"has {float(least):,.6g}"
+                    f"no cell is within {name} <= {show_cost(float(limit))}: the least "
+                    f"expensive cell has {show_cost(float(least))}"
                 )
         return bounds
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cells.cost import show_cost
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.notation import read_genotype
@@ -97,7 +98,9 @@ def best_within(run: Path, bounds: Mapping[str, float]) -> Genotype:
     rows = known_cells(run)
     found = answer(rows, bounds)
     if found is None:
-        least = ", ".join(f"{name} {min(spent(row, name) for row in rows):,.6g}" for name in bounds)
+        least = ", ".join(
+            f"{name} {show_cost(min(spent(row, name) for row in rows))}" for name in bounds
+        )
         raise InputError(f"no cell of {run} is within the budget: the least are {least}")
     return read_genotype(run / found.best["file"])
 
@@ -109,7 +112,7 @@ def _quality(row: Row) -> tuple[bool, float, float]:
 
 def in_words(row: Row) -> str:
     """Returns costs with units and accuracies of a cell, in one line."""
-    parts = [f"{value:,.6g} {UNITS[name]}" for name, value in costs_of(row).items()]
+    parts = [f"{show_cost(value)} {UNITS[name]}" for name, value in costs_of(row).items()]
     if WHOLE in row:
         place = list(costs_of(row)).index("latency")
         parts[place] = (

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cells.cost import show_cost
 from cells.errors import InputError
 from cells.output_files import draft_of
 from nas.cell_search.folder import read_run
@@ -122,7 +123,7 @@ def family_jobs(
     chosen = spread(rows, cost, count)
     jobs = []
     for number, row in enumerate(chosen, start=1):
-        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {row[cost]:,.6g}")
+        print(f"cell {number} of {len(chosen)}: {run / row['file']}, {cost} {show_cost(row[cost])}")
         job = retraining(run, row, args, any_length=any_length)
         jobs += [job] if job else []
     return jobs

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cells.cost import CostTable
+from cells.cost import CostTable, show_cost
 from cells.errors import InputError, unknown
 from cells.genotype import Genotype
 from cells.space import SearchSpace
@@ -159,8 +159,8 @@ class Front:
         for name, bound in bounds.items():
             fits &= costs[name] <= bound
         if not fits.any():
-            least = ", ".join(f"{name} {float(c.min()):.6g}" for name, c in costs.items())
-            asked = ", ".join(f"{name} {bound:.6g}" for name, bound in bounds.items())
+            least = ", ".join(f"{name} {show_cost(float(c.min()))}" for name, c in costs.items())
+            asked = ", ".join(f"{name} {show_cost(bound)}" for name, bound in bounds.items())
             raise InputError(
                 f"no cell of this search is within {asked}: its least are {least}; "
                 "allow more, or search with fewer channels or cells"

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cells import cost
 from cells.cell import Skeleton
-from cells.cost import CostTable, cost_table, fitted_table
+from cells.cost import CostTable, cost_table, fitted_table, show_cost
 from cells.dialects import from_darts_cc
 from cells.errors import InputError
 from cells.genotype import Genotype
@@ -340,3 +340,10 @@ def test_an_operation_on_an_edge_that_was_not_measured_costs_what_it_does_elsewh
 def test_one_network_is_not_enough_to_fit_a_cost() -> None:
     with pytest.raises(InputError, match="two networks or more, got 1"):
         fitted_table("latency", SPACES["nasbench201"], torch.zeros(1, 6).long(), torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"), [(15_510_016.0, "15,510,016"), (7.789350000003, "7.78935"), (0, "0")]
+)
+def test_costs_are_written_for_people(cost: float, text: str) -> None:
+    assert show_cost(cost) == text
