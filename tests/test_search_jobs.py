@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from cells.errors import InputError
+from nas.cell_search import ensemble
 from nas.cell_search.config import SearchConfig
 from nas.commands import search_jobs
 from nas.commands.search import command
@@ -111,6 +113,23 @@ def test_what_cannot_be_a_job_is_told_on_one_line(
         command([arg.format(run=run_folder) for arg in args])
     assert "\n" not in str(caught.value) and message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_search_has_an_owner_while_the_first_process_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def run(other: Any, folder: Path, name: str) -> None:
+        with pytest.raises(InputError, match="is in use by process"), owning(folder):
+            pass
+        found.append(name)
+
+    first: Any = SimpleNamespace(config=SearchConfig(searches=2, finalists=20))
+    monkeypatch.setattr(ensemble, "_other", lambda *args, resumed: (first, tmp_path))
+    monkeypatch.setattr(ensemble.loop, "run", run)
+    assert ensemble.others_of(first, tmp_path, resumed=True) == [first]
+    assert found == [str(tmp_path)]
 
 
 def test_a_search_that_has_not_begun_names_what_begins_it(tmp_path: Path) -> None:
