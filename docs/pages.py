@@ -129,8 +129,12 @@ def build(out: Path) -> None:
     """Builds the site, in place of what the folder held.
 
     Raises:
-        BrokenPage: if a link leads nowhere, or a page has no place in the navigation.
+        BrokenPage: if a link leads nowhere, a page has no place in the navigation, or the folder
+            holds anything but a site.
     """
+    is_site = (out / "reference").is_dir() and (out / "index.html").is_file()
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_site):
+        raise BrokenPage(f"{out} holds something else than a site: choose another --out")
     settings = (SITE / "zensical.toml").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -7,14 +7,20 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from cells.errors import InputError
+from nas.cell_search import ensemble
+from nas.cell_search.config import SearchConfig
+from nas.commands import search_jobs
 from nas.commands.search import command
+from nas.commands.search_jobs import finish_other, launch_search
 from nas.runtime import checkpoint
+from nas.runtime.jobs import JobsConfig, Work
 from nas.runtime.owner import owning
 
 OPTIONS = (
@@ -107,3 +113,43 @@ def test_what_cannot_be_a_job_is_told_on_one_line(
         command([arg.format(run=run_folder) for arg in args])
     assert "\n" not in str(caught.value) and message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_search_has_an_owner_while_the_first_process_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def run(other: Any, folder: Path, name: str) -> None:
+        with pytest.raises(InputError, match="is in use by process"), owning(folder):
+            pass
+        found.append(name)
+
+    first: Any = SimpleNamespace(config=SearchConfig(searches=2, finalists=20))
+    monkeypatch.setattr(ensemble, "_other", lambda *args, resumed: (first, tmp_path))
+    monkeypatch.setattr(ensemble.loop, "run", run)
+    assert ensemble.others_of(first, tmp_path, resumed=True) == [first]
+    assert found == [str(tmp_path)]
+
+
+def test_a_search_that_has_not_begun_names_what_begins_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"search 1 of .* has not begun: .*--only 0"):
+        finish_other(tmp_path, 1)
+
+
+@pytest.mark.parametrize("name", [".", "../run"])
+def test_a_run_is_gone_on_with_from_inside_its_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str]] = []
+
+    def noted(works: list[Work], config: JobsConfig, logs: Path) -> list[Work]:
+        found.append([str(logs.resolve()), *(str(Path(work.folder).resolve()) for work in works)])
+        return []
+
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(search_jobs, "launch", noted)
+    launch_search(SearchConfig(), Path(name), [], JobsConfig(launcher="local"))
+    assert found == [[str(tmp_path / "run-jobs"), str(run)]]

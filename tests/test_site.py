@@ -124,6 +124,14 @@ def test_a_link_to_nowhere_is_an_error(link: str, tmp_path: Path) -> None:
         pages.run_zensical(tmp_path)
 
 
+def test_a_folder_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(pages.BrokenPage, match="something else than a site: choose another"):
+            pages.build(out)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_links_to_files_are_those_of_the_site() -> None:
     places = pages.sources()
     source = pages.DOCS / "how-to" / "cluster.md"

@@ -72,7 +72,8 @@ def others_of(first: Searcher, run: Path, *, resumed: bool) -> list[Searcher]:
     for number in range(1, first.config.searches):
         other, folder = _other(first, run, number, resumed=resumed)
         try:
-            loop.run(other, folder, str(folder))
+            with owning(folder, patience=LEAVING):
+                loop.run(other, folder, str(folder))
         except Stopped as stop:
             raise Stopped(stop.received, stop.at, f"--resume {run}") from None
         others.append(other)

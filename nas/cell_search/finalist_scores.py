@@ -130,7 +130,8 @@ def finalists_within(config: SearchConfig, taken: float, seconds: float) -> Sear
     if taken <= LARGEST * seconds:
         return config
     fewest = POPULATION + 1 if config.finalist_source == "evolved" else 2
-    return replace(config, finalists=max(fewest, int(config.finalists * LARGEST * seconds / taken)))
+    fitting = max(fewest, int(config.finalists * LARGEST * seconds / taken))
+    return replace(config, finalists=min(config.finalists, fitting))
 
 
 def searches_at_once(config: SearchConfig) -> float:

@@ -1,9 +1,10 @@
 """Prunes generated networks: python -m nas prune RUN."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cells.errors import unknown
+from cells.errors import InputError, unknown
 from nas.reports.page import attempt_page
 from nas.reports.weights_page import write_weights_page
 from nas.runtime.commandline import Parser, called
@@ -73,7 +74,8 @@ def command(args: Sequence[str]) -> None:
     write_csv(out, rows)
     print(f"table in {out}")
     if given.out is None:  # the page shows the tables of its folder
-        with owning(given.run):
+        # A search that goes on owns it, and writes the page itself.
+        with suppress(InputError), owning(given.run):
             attempt_page(
                 given.run, lambda: write_weights_page(given.run, generated.config.to_dict())
             )

@@ -1,5 +1,6 @@
 """A search as jobs of an engine: one, or one for each of several searches and a last one."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from cells.errors import InputError
 from nas.cell_search.ensemble import folder_of
 from nas.cell_search.member import finish
 from nas.run import AnyConfig
+from nas.runtime import checkpoint
 from nas.runtime.files import CHECKPOINT
 from nas.runtime.jobs import JobsConfig, launch, works
 from nas.runtime.signals import Stopped
@@ -35,8 +37,13 @@ def finish_other(run: Path, number: int) -> None:
     """Goes on with one of the other searches of a run to its end.
 
     Raises:
-        InputError, Stopped: as `finish`.
+        InputError: if it has not begun; InputError, Stopped: as `finish`.
     """
+    if not checkpoint.exists(folder_of(run, number) / CHECKPOINT):
+        raise InputError(
+            f"search {number} of {run} has not begun: go on with --resume {run} --only 0, which "
+            "begins it"
+        )
     try:
         finish(folder_of(run, number))
     except Stopped as stop:
@@ -52,6 +59,8 @@ def launch_search(config: AnyConfig, folder: Path, args: Sequence[str], jobs: Jo
     Raises:
         InputError: as `launch`.
     """
+    if folder.name in ("", ".."):  # the logs lie beside it
+        folder = Path(os.path.abspath(folder))
     searches, logs = searches_of(config), folder.with_name(f"{folder.name}-jobs")
     parts = {str(k): folder_of(folder, k) / CHECKPOINT for k in range(searches)}
     begin, go_on = ("search", *args, "--out", str(folder)), ("search", "--resume", str(folder))

@@ -16,6 +16,7 @@ from nas.commands.prune import command as prune
 from nas.commands.report import command
 from nas.reports.page import PAGE
 from nas.run import search
+from nas.runtime.owner import owning
 from nas.weight_search import run as weight_run
 from nas.weight_search.config import WEIGHT_PRESETS
 
@@ -78,6 +79,13 @@ def test_pruning_is_on_the_page_at_once(tmp_path: Path) -> None:
     (panel,) = document_of(run)["pruned"]
     assert panel["at"] == pytest.approx([float(row["removed"]) for row in rows])
     assert panel["title"] == "accuracy by share removed, magnitude-1"
+
+
+def test_a_search_that_goes_on_writes_what_is_pruned_itself(tmp_path: Path) -> None:
+    run = shutil.copytree(RUN, tmp_path / "run")
+    with owning(run):
+        prune([str(run), "--lam", "1"])
+    assert (run / "prune-density-1.csv").is_file() and not (run / PAGE).exists()
 
 
 def test_a_search_that_goes_on_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -675,14 +675,17 @@ def test_searches_side_by_side_stop_together(
 
 
 @pytest.mark.parametrize(
-    ("source", "taken", "left"),
+    ("source", "count", "taken", "left"),
     [
-        ("drawn", 100.0, 400),  # a quarter of 400 s
-        ("drawn", 400.0, 100),
-        ("mixed", 1e9, 2),
-        ("evolved", 1e9, POPULATION + 1),
+        ("drawn", 400, 100.0, 400),  # a quarter of 400 s
+        ("drawn", 400, 400.0, 100),
+        ("drawn", 1, 1e9, 1),
+        ("mixed", 400, 1e9, 2),
+        ("evolved", 400, 1e9, POPULATION + 1),
     ],
 )
-def test_a_short_time_leaves_finalists_out(source: str, taken: float, left: int) -> None:
-    config = SearchConfig(finalists=400, finalist_source=source)
+def test_a_short_time_leaves_finalists_out(
+    source: str, count: int, taken: float, left: int
+) -> None:
+    config = SearchConfig(finalists=count, finalist_source=source)
     assert finalists_within(config, taken, 400.0) == replace(config, finalists=left)
