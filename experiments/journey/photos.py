@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cells.errors import InputError
+from cells.output_files import draft_of, replace_synced
 from nas.data.batches import Split
 from nas.data.datasets import load_data
 from nas.runtime.streams import stream
@@ -27,15 +27,14 @@ def make_photos(folder: Path, data_root: Path) -> Path:
     if folder.exists():
         return folder
     data = load_data("cifar10", data_root)
-    draft = folder.with_name(f"{folder.name}-unfinished")
-    if draft.exists():
-        raise InputError(f"{draft} was left unfinished: remove it")
-    for part, split, count in (("train", data.train, TRAIN), ("test", data.test, TEST)):
-        for label, name in enumerate(data.classes):
-            place = draft / part / name
-            place.mkdir(parents=True)
-            _write(place, split, label, count)
-    draft.rename(folder)
+    with draft_of(folder) as draft:
+        for part, split, count in (("train", data.train, TRAIN), ("test", data.test, TEST)):
+            for label, name in enumerate(data.classes):
+                place = draft / part / name
+                place.mkdir(parents=True)
+                _write(place, split, label, count)
+        if not folder.exists():  # another process may have been quicker
+            replace_synced(draft, folder)
     return folder
 
 

@@ -32,6 +32,17 @@ NUMBERS_OF_EPOCHS = 25_000
 """Probabilities of former epochs on a page, which leaves out epochs beyond."""
 
 
+def has_ended(folder: Path, settings: Mapping[str, Any], epoch: int) -> bool:
+    """Tells whether a search has its table, and it is not that of a run made longer since.
+
+    Args:
+        settings: of the search, as JSON values.
+        epoch: the last one that is over.
+    """
+    last = settings["epochs"] - (settings.get("steps") is not None)  # it may be cut short
+    return (folder / FRONT).is_file() and epoch >= last
+
+
 def search_document(folder: Path, front: Front, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Collects what is known of a search, finished or not, from its folder and its front.
 
@@ -57,7 +68,7 @@ def search_document(folder: Path, front: Front, settings: Mapping[str, Any]) -> 
         "kind": "search",
         "run": describe_run(folder),
         "settings": dict(settings),
-        "finished": (folder / FRONT).is_file(),
+        "finished": has_ended(folder, settings, max(epochs, default=0)),
         "epoch": max(epochs, default=0),
         "epochs": settings["epochs"],
         "space": {

@@ -9,7 +9,7 @@ from cells.errors import InputError
 from cells.output_files import write_atomically
 from nas.reports.page import PAGE, render
 from nas.reports.page_curves import panels
-from nas.reports.page_data import METRICS, describe_run
+from nas.reports.page_data import METRICS, describe_run, has_ended
 from nas.reports.report import FRONT
 from nas.runtime.metrics import MetricsLog
 from nas.runtime.tables import number, read_table
@@ -65,12 +65,13 @@ def weights_document(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any
         "KL, nats": [("lowest λ", "kl", 0), ("highest λ", "kl", -1)],
     }
     metrics = MetricsLog(folder / METRICS).read()
+    epoch = max((row["epoch"] for row in metrics if "epoch" in row), default=0)
     return {
         "kind": "weights",
         "run": describe_run(folder),
         "settings": dict(settings),
-        "finished": (folder / FRONT).is_file(),
-        "epoch": max((row["epoch"] for row in metrics if "epoch" in row), default=0),
+        "finished": has_ended(folder, settings, epoch),
+        "epoch": epoch,
         "epochs": settings["epochs"],
         "columns": names,
         "rows": [[row[name] for name in names] for row in rows],

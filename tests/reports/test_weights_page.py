@@ -15,6 +15,7 @@ from cells.errors import InputError
 from nas.commands.prune import command as prune
 from nas.commands.report import command
 from nas.reports.page import PAGE
+from nas.reports.weights_page import weights_document
 from nas.run import search
 from nas.runtime.owner import owning
 from nas.weight_search import run as weight_run
@@ -69,6 +70,13 @@ def test_a_search_without_a_table_has_its_training_alone(run: Path, tmp_path: Pa
     assert found["rows"] == found["along"] == []
     assert [panel["title"] for panel in found["panels"]] == ["loss, nats", "accuracy", "KL, nats"]
     assert not found["finished"] and document_of(run)["finished"]
+
+
+def test_a_run_that_is_made_longer_goes_on(run: Path) -> None:
+    settings = json.loads((run / "config.json").read_text())  # 2 epochs, which are over
+    assert weights_document(run, settings)["finished"]
+    assert not weights_document(run, settings | {"epochs": 3})["finished"]
+    assert weights_document(run, settings | {"epochs": 3, "steps": 5})["finished"]  # cut short
 
 
 def test_pruning_is_on_the_page_at_once(tmp_path: Path) -> None:
