@@ -58,6 +58,8 @@ def named(what: str) -> tuple[str, AnyConfig]:
     if what in ALL_PRESETS:
         return what, ALL_PRESETS[what]
     if not os.path.exists(what):
+        if os.path.dirname(what):
+            raise InputError(f"{what} does not exist: check the path, or name a preset")
         raise unknown("preset, file or folder", what, ALL_PRESETS)
     return Path(what).resolve().stem, preset_for(what)
 

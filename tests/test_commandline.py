@@ -191,6 +191,7 @@ def test_usage_names_the_presets(monkeypatch, capsys, here, args) -> None:
     ("args", "message"),
     [
         (["digit"], "unknown preset, file or folder 'digit': did you mean 'digits'?"),
+        (["my/photo"], "my/photo does not exist: check the path, or name a preset"),
         (["--epochs", "3"], "a preset comes first: one of digits, mnist, fashion"),
         (["digits", "mnist"], "unrecognized arguments: mnist"),
         (["digits", "--epoch", "3"], "unknown option '--epoch': did you mean '--epochs'?"),

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cells.cost import show_cost
 from cells.genotype import Genotype
 from cells.notation import read_genotype
 from nas.cell_search.fronts import load_front
-from nas.reports.answer import Row, answer, in_words, known_cells
+from nas.reports.answer import Row, answer, in_words, known_cells, spent
 from nas.reports.latency import WHOLE, Calibration, read_calibration
 from nas.reports.report import FRONT
 
@@ -57,6 +58,13 @@ def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[s
     told = [_seen(found.best, run)]
     for name, row in (("next step down", found.down), ("next step up", found.up)):
         told.append(f"{name}: " + ("none" if row is None else f"{row['file']}, {in_words(row)}"))
+    rows, cost = known_cells(run), next(iter(bounds))
+    most = max(spent(row, cost) for row in rows)
+    if most < bounds[cost]:
+        told.append(
+            f"no cell of this search has more {cost} than {show_cost(most)}: for more of the "
+            "budget search with more --channels or --num-cells"
+        )
     return read_genotype(run / found.best["file"]), told
 
 

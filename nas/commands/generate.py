@@ -27,6 +27,7 @@ def command(args: Sequence[str]) -> None:
     given = parser().parse_args(args)
     # Here, as these take seconds, and --help needs none of them.
     with held_back():
+        from nas.weight_search.evidence import means, quality
         from nas.weight_search.networks import Generated
 
     generated = Generated.load(given.run)
@@ -37,3 +38,12 @@ def command(args: Sequence[str]) -> None:
     out = given.out or given.run / f"network-{given.lam:g}.safetensors"
     generated.save(out, given.lam, given.seed_number)
     print(f"{generated.chain.num_params:,} parameters in {out}")
+    try:
+        task = generated.task()
+    except InputError as error:
+        print(f"not tested: {error}")
+        return
+    found = quality(task, generated.chain, means(generated.at([given.lam])), task.test)
+    value = float(found[given.seed_number, 0])
+    measured = f"error (rmse) {value:.4g}" if task.regression else f"accuracy {100 * value:.2f} %"
+    print(f"test {measured}, with the means of the weights, {len(task.test):,} examples")

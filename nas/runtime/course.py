@@ -194,11 +194,13 @@ class Deadline:
         Raises:
             InputError: if there is not.
         """
-        if self._seconds(training) + self.spent() + self._after > (1 + 10 * CLOSE) * self.limit:
+        least = self._seconds(training) + self.spent() + self._after
+        if least > (1 + 10 * CLOSE) * self.limit:
             raise InputError(
-                f"time must be more than {show_duration(self.limit)}: "
+                f"time must be more than {show_duration(least)}, got {show_duration(self.limit)}: "
                 f"{show_duration(self.spent())} are over, and what comes after the last step takes "
-                f"about {show_duration(self._after)}"
+                f"about {show_duration(self._after)}; allow more, or less after it (of cells: "
+                "--finalists, --chance)"
             )
 
     def _observe(self, training: Paced) -> None:

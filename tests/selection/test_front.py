@@ -132,7 +132,7 @@ def test_within_weighs_two_lams(cost) -> None:
 def test_a_budget_below_every_cell_names_the_least() -> None:
     found = random_front()
     least = found.at(10.0).costs["params"]
-    message = rf"no cell of this search is within params 100: its least are params {least:.6g};"
+    message = rf"no cell of this search is within params 100: its least are params {least:,.6g};"
     with pytest.raises(InputError, match=message):
         found.within(params=100)
 
@@ -246,6 +246,10 @@ def test_a_budget_is_answered_by_the_best_of_the_table(
     assert first.startswith(f"{run_folder / best['file']}: {best['params']:,.6g} parameters, ")
     assert first.endswith(f"{100 * best['val_accuracy']:.2f} % validation accuracy, shared weights")
     assert down.startswith("next step down: ") and up.startswith("next step up: ")
+    ask(monkeypatch, run_folder, "--at-most", "params=1G")
+    told = capsys.readouterr().out.splitlines()
+    most = max(row["params"] for row in rows)
+    assert told[3].startswith(f"no cell of this search has more params than {most:,.0f}: ")
     ask(monkeypatch, run_folder, "--at-most", f"params={bound / 1000}k", "--json")
     assert Genotype.from_json(capsys.readouterr().out).id == best["genotype"]
     assert nas.within(run_folder, params=bound).id == best["genotype"]

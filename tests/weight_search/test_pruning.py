@@ -160,7 +160,11 @@ def test_commands_leave_a_curve_and_a_network(
         rows = list(csv.reader(file))
     assert rows[0] == ["removed", "test_accuracy_run0", "test_accuracy_run1"]
     assert [float(row[0]) for row in rows[1:]] == list(SHARES)
+    accuracy = 100 * float(rows[1][2])  # nothing removed, second run
+    capsys.readouterr()
     call(generated_module, monkeypatch, str(run), "--lam", "10", "--seed-number", "1")
+    told = capsys.readouterr().out
+    assert f"test accuracy {accuracy:.2f} %, with the means of the weights" in told
     path = run / "network-10.safetensors"
     with safe_open(path, "pt") as file:
         module = Generated.load(run).network(10.0, 1)

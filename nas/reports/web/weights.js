@@ -20,8 +20,10 @@ function show(at) {
   $("readouts").replaceChildren(...columns.map((name, i) => [name, row[i]]).filter(([name]) => !name.endsWith("_std")).map(([name, value]) =>
     el("div", { class: "readout", title: String(value) }, el("span", {}, name === "lam" ? "λ" : name.replace(/_/g, " ")),
       el("b", {}, name.endsWith("accuracy") ? percent(value) : name === "lam" ? digits(value) : short(value)))));
-  $("commands").replaceChildren(copyable("generate", `python -m nas generate ${run} --lam ${lam}`),
-    copyable("prune", `python -m nas prune ${run} --lam ${lam} --by ${settings.weights === "point" ? "magnitude" : "density"}`));
+  /* A few digits less than a double has, but never outside of the range. */
+  const written = Math.min(rows.at(-1)[lamColumn], Math.max(rows[0][lamColumn], Number(lam.toPrecision(9))));
+  $("commands").replaceChildren(copyable("generate", `python -m nas generate ${run} --lam ${written}`),
+    copyable("prune", `python -m nas prune ${run} --lam ${written} --by ${settings.weights === "point" ? "magnitude" : "density"}`));
   page.along.forEach((spec, i) => panel($("along").children[i], spec, lam));
   clearTimeout(hashTimer);
   hashTimer = setTimeout(() => history.replaceState(null, "", `#lam=${digits(lam, 6)}`), 150);
