@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import nas.commands.search_jobs
 import nas.retraining.family
 import nas.retraining.run
 import nas.run
@@ -74,9 +75,14 @@ def place(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     mlp = WeightConfig(data="digits", layers=("32",), epochs=1, grid=3, draws=1, device="cpu")
     search(mlp, folder / "runs" / "mlp")
     search(replace(mlp, weights="point", val_fraction=0.2), folder / "runs" / "decay")
+    (folder / "data").mkdir()
+    rows = "".join(f"{k % 7},{k % 5},{k % 7 + 0.5}\n" for k in range(50))
+    (folder / "data" / "boston.csv").write_text(f"rm,age,medv\n{rows}")
+    boston = replace(mlp, data=str(folder / "data" / "boston.csv"), target="medv")
+    search(boston, folder / "runs" / "boston")
     (folder / "photos").mkdir()
     Image.new("L", (8, 8)).save(folder / "photos" / "black.png")
-    for name in ("shapes", "phone", "x"):
+    for name in ("shapes", "phone", "x", "s0", "s1", "s2"):
         shutil.copytree(run_folder, folder / "runs" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -107,6 +113,8 @@ def test_command(
     args = [path for word in words for path in sorted(glob.glob(word)) or [word]]
     if "ask" in args and "--out" in args:
         (place / args[args.index("--out") + 1]).unlink(missing_ok=True)
+    if "compare" in args:
+        (place / "compare.html").unlink(missing_ok=True)
     if "lottery" in args:
         args[args.index("--epochs") + 1] = "1"
     if (
@@ -140,6 +148,9 @@ def test_command(
             return []
 
         monkeypatch.setattr(nas.retraining.family, "retrain_family", put_together)
+        monkeypatch.setattr(
+            nas.commands.search_jobs, "launch_search", lambda config, *_: started.append(config)
+        )
     monkeypatch.setattr(sys, "argv", args[1:] if args[0] == "-m" else args)
     before = {path for path in place.rglob("*") if path.is_file()}
     if args[0] == "-m":
@@ -158,7 +169,7 @@ def test_command(
     printed = capsys.readouterr()
     assert "error" not in printed.err
     assert args[0] != "-m" or args[2] != "report" or printed.out == "runs/digits/report.html\n"
-    if args[0] == "-m" and args[2] == "predict":
+    if args[0] == "-m" and args[2] == "predict" and not args[4].endswith(".csv"):
         assert f"{args[4].replace('photos', 'photos/black.png')}\t" in printed.out
 
 
