@@ -49,7 +49,8 @@ def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[s
         unfinished = f"the search is unfinished: nothing is known of its cells; --resume {run}"
         return genotype, [_unseen(genotype, None), unfinished]
     calibration = read_calibration(run)
-    found = answer(known_cells(run), bounds)
+    rows, cost = known_cells(run), next(iter(bounds))
+    found = answer(rows, bounds)
     if found is None:
         if "latency" in bounds and calibration is not None:
             bounds = bounds | {"latency": calibration.added(bounds["latency"])}
@@ -58,7 +59,6 @@ def within_budget(run: Path, bounds: dict[str, float]) -> tuple[Genotype, list[s
     told = [_seen(found.best, run)]
     for name, row in (("next step down", found.down), ("next step up", found.up)):
         told.append(f"{name}: " + ("none" if row is None else f"{row['file']}, {in_words(row)}"))
-    rows, cost = known_cells(run), next(iter(bounds))
     most = max(spent(row, cost) for row in rows)
     if most < bounds[cost]:
         told.append(
