@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import nn
 from cells.cell import Skeleton
 from cells.cost import cost_table
 from cells.genotype import Genotype
+from cells.notation import read_genotype
 from experiments.journey.rivals import Fixed, largest_random, scaled_mobilenet, tpe, trained
 from experiments.records import recorded
 from nas.cell_search.presets import PRESETS, SIDE
@@ -83,9 +84,11 @@ class Journey:
             `minutes` of each command, the `cell` within the bound, `members` of the front.
         """
         found = self._part("own", self._commands)
-        rows = read_rows(self.out / f"search-{self.seed}")
-        cells = [(row["params"], self._genotype(row["file"])) for row in rows if row["pareto"]]
-        return found | {"members": self._front("own", cells)}
+        run = self.out / f"search-{self.seed}"
+        rows = [row for row in read_rows(run) if row["pareto"]]
+        cells = [(row["params"], read_genotype(run / row["file"])) for row in rows]
+        trained_already = {read_genotype(self.out / f"cell-{self.seed}.json").id: found["cell"]}
+        return found | {"members": self._front("own", cells, trained_already)}
 
     def rivals(self) -> dict[str, Any]:
         """Trains the largest random cell that fits and a MobileNetV2, and searches by TPE.
@@ -104,7 +107,7 @@ class Journey:
             "random": self._retrained("random", largest),
             "mobilenet": self._retrained("mobilenet", largest, self._mobilenet()),
             "trials": found["trials"],
-            "members": self._front("tpe", sized),
+            "members": self._front("tpe", sized, {}),
         }
 
     def _commands(self) -> dict[str, Any]:
@@ -138,12 +141,17 @@ class Journey:
             "cell": {"accuracy": result["mean"], "params": result["costs"]["params"]},
         }
 
-    def _genotype(self, file: str) -> Genotype:
-        text = (self.out / f"search-{self.seed}" / file).read_text(encoding="utf-8")
-        return Genotype.from_json(text)
+    def _front(
+        self,
+        name: str,
+        cells: Sequence[tuple[float, Genotype]],
+        known: Mapping[str, dict[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """Retrains cells of a front, given with their numbers of parameters.
 
-    def _front(self, name: str, cells: Sequence[tuple[float, Genotype]]) -> list[dict[str, Any]]:
-        """Retrains cells of a front, given with their numbers of parameters."""
+        Args:
+            known: what came of cells that are trained already, by their ids.
+        """
         rows = [
             {"params": params, "genotype": genotype, "pareto": True}
             for params, genotype in cells
@@ -151,7 +159,8 @@ class Journey:
         ]
         chosen = spread(rows, "params", MEMBERS)
         return [
-            self._retrained(f"{name}-{place}", row["genotype"]) for place, row in enumerate(chosen)
+            known.get(row["genotype"].id) or self._retrained(f"{name}-{place}", row["genotype"])
+            for place, row in enumerate(chosen)
         ]
 
     def _retrained(
